@@ -1,0 +1,3 @@
+"""nodestoraged: keeps a Kubernetes node's container images on a labelled stick."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""One module per outside thing; each makes a Protocol of `ports` true."""

@@ -1,0 +1,1 @@
+"""Container runtimes: profile rows, and the client of the gRPC child."""

@@ -1,0 +1,166 @@
+"""The `Runtime` port: one gRPC child per operation, and the worker for what needs no socket."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from nodestoraged.adapters.children import Children
+from nodestoraged.adapters.runtimes.links import LinkReader, or_none
+from nodestoraged.adapters.runtimes.replies import RuntimeCallError
+from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY, SandboxImages, full_name
+from nodestoraged.adapters.runtimes.session import RuntimeSession
+from nodestoraged.model.errors import StepError
+from nodestoraged.model.imagefs import RuntimeStatus
+from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.runtime import RuntimeProfile
+from nodestoraged.ports import Clock
+
+
+class ContainerdRuntime:
+    """containerd, or anything that speaks CRI and containerd's own services on one socket."""
+
+    def __init__(
+        self,
+        children: Children,
+        clock: Clock,
+        floor_images: tuple[str, ...] = (),
+        archive: Path = DIRECTORY,
+    ) -> None:
+        self._children = children
+        self._clock = clock
+        self._floor = floor_images
+        self._archive = archive
+        self._session: RuntimeSession | None = None
+
+    async def open(self, profile: RuntimeProfile) -> None:
+        """The child is warm; a call after this imports nothing."""
+        await self._opened(profile)
+
+    async def close(self) -> None:
+        """The child is gone."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
+        """Who answers, and how many pods there are."""
+        try:
+            session = await self._opened(profile)
+            version = await session.version(deadline_seconds)
+            pods = len(await session.pods(deadline_seconds))
+        except StepError as error:
+            return RuntimeReading(installed=True, answering=False, detail=error.message)
+        return RuntimeReading(
+            installed=True, answering=True, version=version.runtime_version, pods=pods
+        )
+
+    async def foreign_containers(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> tuple[str, ...]:
+        """Tasks that run on this socket outside k8s.io; none where containerd cannot be asked."""
+        session = await self._opened(profile)
+        try:
+            tasks = await session.foreign(deadline_seconds)
+        except RuntimeCallError as error:
+            if error.code == "UNIMPLEMENTED":  # cri-o: there is no other namespace
+                return ()
+            raise
+        return tuple(f"{task.namespace}/{task.container_id[:12]}" for task in tasks)
+
+    async def stop_pods(
+        self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
+    ) -> int:
+        """Every pod had its grace; whatever would not go is left to `kill_shims`."""
+        session = await self._opened(profile)
+        result = await session.stop_pods(
+            grace_seconds=grace_seconds, deadline_seconds=deadline_seconds
+        )
+        return result.sandboxes_removed
+
+    async def save_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> str:
+        """The sandbox image and the floor images are archived, as far as the root has them."""
+        session = await self._opened(profile)
+        images = SandboxImages(profile.socket, self._archive)
+        names = await self._wanted(session)
+        kept, missing = [], []
+        for name in names:
+            found = await session.find_image(full_name(name))
+            if found is None:
+                missing.append(name)
+                continue
+            await images.keep(found.name, found.digest, deadline_seconds=deadline_seconds)
+            kept.append(found.name)
+        return f"{len(kept)} kept" + (f", not present: {', '.join(missing)}" if missing else "")
+
+    async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
+        """The sandbox image (and the floor) is in the root in force; False if nobody has it."""
+        session = await self._opened(profile)
+        images = SandboxImages(profile.socket, self._archive)
+        present = True
+        for name in await self._wanted(session):
+            if await session.find_image(full_name(name)) is not None:
+                continue
+            try:
+                loaded = await images.restore(name, deadline_seconds=deadline_seconds)
+            except StepError:
+                loaded = False
+            present = present and loaded
+        return present
+
+    async def prove(self, profile: RuntimeProfile, *, deadline_seconds: float) -> ProofReading:
+        """Waits for ImageFsInfo, then reads every link once; a link that fails names its cause."""
+        session = await self._opened(profile)
+        awaited = await session.await_image_fs(deadline_seconds)
+        reader = LinkReader(session, self._children, profile)
+        await reader.read(awaited.usage)
+        found = reader.found
+        sandbox, present = await self._sandbox(session, reader.status)
+        pods = await or_none(session.pods)
+        return ProofReading(
+            at=self._clock.boottime(),
+            runtime_version=reader.version,
+            runtime_pid=reader.pid,
+            mountpoint=awaited.usage.mountpoint,
+            path_number=found.get("path_number"),
+            lock_numbers=reader.locks,
+            database_number=found.get("database_number"),
+            mount_number=found.get("mount_number"),
+            mount_read_only=reader.mount_read_only,
+            root_mount_ids=reader.root_mount_ids,
+            capacity_bytes=reader.capacity,
+            available_bytes=reader.available,
+            write_seconds=reader.write_seconds,
+            snapshotter=reader.snapshotter,
+            snapshotter_error=reader.snapshotter_error,
+            namespace_exists=reader.namespace_exists,
+            images=reader.images,
+            snapshots=reader.snapshots,
+            pods=sum(pod.ready for pod in pods) if pods is not None else None,
+            sandbox_image=sandbox,
+            sandbox_image_present=present,
+            errors=tuple(reader.errors),
+        )
+
+    async def _sandbox(
+        self, session: RuntimeSession, status: RuntimeStatus | None
+    ) -> tuple[str | None, bool | None]:
+        name = status.sandbox_image if status else None
+        if name is None:
+            return None, None
+        with suppress(StepError):
+            return name, await session.find_image(full_name(name)) is not None
+        return name, None
+
+    async def _wanted(self, session: RuntimeSession) -> tuple[str, ...]:
+        status = await session.status()
+        sandbox = (status.sandbox_image,) if status.sandbox_image else ()
+        pinned = () if sandbox else await session.pinned_images()
+        return tuple(dict.fromkeys((*sandbox, *pinned, *self._floor)))
+
+    async def _opened(self, profile: RuntimeProfile) -> RuntimeSession:
+        if self._session is not None and self._session.alive:
+            return self._session
+        await self.close()
+        self._session = await RuntimeSession.open(profile.socket)
+        return self._session

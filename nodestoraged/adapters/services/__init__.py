@@ -1,0 +1,1 @@
+"""Service managers: systemd over D-Bus, systemctl, and commands from the configuration."""

@@ -1,0 +1,126 @@
+"""The registry and the intents on the root disk: `sticks.toml` for people, `intent.json` for us.
+
+Written whole, fsynced and renamed, so that a power cut leaves the old or the new file.  A file
+that cannot be read is kept beside as `.broken` and said, never overwritten in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import tomli_w
+
+from nodestoraged.adapters import records
+from nodestoraged.model.device import Identity
+from nodestoraged.model.registry import Intent, Registry, Stick
+
+_HEADER = (
+    "# The sticks that this node trusts.  Written by nodestoraged: use nodestoragectl enroll,\n"
+    "# rename, delist, relist and forget; edit by hand only while the daemon is stopped.\n\n"
+)
+
+
+class FileStore:
+    """The `Store` port.  `complain` is told of a file that could not be read."""
+
+    def __init__(self, directory: Path, complain: Callable[[str], None]) -> None:
+        self._sticks = directory / "sticks.toml"
+        self._intents = directory / "intent.json"
+        self._complain = complain
+        self._registry = self._load_registry()
+        self._by_role = self._load_intents()
+
+    @property
+    def empty(self) -> bool:
+        """True if this node has never remembered anything: a first contact."""
+        return not self._registry.sticks and not self._by_role
+
+    def registry(self) -> Registry:
+        """The enrolled sticks."""
+        return self._registry
+
+    def save_registry(self, registry: Registry) -> None:
+        """`sticks.toml` holds exactly this."""
+        if registry != self._registry:
+            table = {"schema": 1, "stick": [_stick_table(stick) for stick in registry.sticks]}
+            _replace(self._sticks, (_HEADER + tomli_w.dumps(table)).encode())
+            self._registry = registry
+
+    def intent(self, role: str) -> Intent:
+        """What is remembered of `role`."""
+        return self._by_role.get(role, Intent())
+
+    def save_intent(self, role: str, intent: Intent) -> None:
+        """What is remembered of `role` is exactly this."""
+        if intent != self._by_role.get(role):
+            by_role = {**self._by_role, role: intent}
+            table = {name: records.dump(value) for name, value in by_role.items()}
+            _replace(self._intents, json.dumps({"schema": 1, "roles": table}, indent=1).encode())
+            self._by_role = by_role
+
+    def _load_registry(self) -> Registry:
+        try:
+            table = tomllib.loads(self._sticks.read_text())
+            sticks = tuple(_stick(entry) for entry in table.get("stick", []))
+        except FileNotFoundError:
+            return Registry()
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._set_aside(self._sticks, error)
+            return Registry()
+        return Registry(sticks=sticks)
+
+    def _load_intents(self) -> dict[str, Intent]:
+        try:
+            table = json.loads(self._intents.read_text())
+            return {name: records.load(Intent, value) for name, value in table["roles"].items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            self._set_aside(self._intents, error)
+            return {}
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        kept = path.with_suffix(path.suffix + ".broken")
+        self._complain(f"{path} cannot be read ({error}); kept as {kept}")
+        try:
+            path.replace(kept)
+        except OSError:
+            return
+
+
+def _stick_table(stick: Stick) -> dict[str, object]:
+    """The stick with what is None left out, for TOML has no null."""
+    identity = {k: v for k, v in _plain(stick.identity).items() if v is not None}
+    rest = {k: v for k, v in _plain(stick).items() if k != "identity"}
+    return {**rest, **identity}
+
+
+def _plain(value: object) -> dict[str, object]:
+    dumped = records.dump(value)
+    assert isinstance(dumped, dict)
+    return dict(dumped)
+
+
+def _stick(entry: dict[str, object]) -> Stick:
+    identity = records.load(Identity, entry)
+    return records.load(Stick, {**entry, "identity": records.dump(identity)})
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(path.suffix + ".partial")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    partial.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,1 @@
+"""Verbs that need no daemon and may therefore load more than the others."""

@@ -1,0 +1,273 @@
+"""What to do next: one question after the other, the first that answers wins.
+
+    nothing may change            Keep
+    the slot is dead              Contain: stop what ran from it, now
+    the grace runs                Swap to a stick that came in, else wait it out
+    the grace is over             the first possible fallback, else stopped
+    no runtime here               Wait
+    the active stick was ejected  Move away from it
+    a wish                        Move to it
+    the collision policy          Move to its choice, or Keep, or ask
+    units are owed                Move onto the root that serves, so that they run again
+
+Pure: no clock but `observation.now`, no order of events but `inserted`.
+"""
+
+from __future__ import annotations
+
+from nodestoraged.core import policy
+from nodestoraged.core.select import may_interrupt
+from nodestoraged.model.candidate import Candidate, Verdict
+from nodestoraged.model.config import Collision, Fallback, RoleConfig
+from nodestoraged.model.decision import (
+    Attention,
+    Contain,
+    Decision,
+    Keep,
+    KeepStopped,
+    Move,
+    Wait,
+)
+from nodestoraged.model.observation import Observation
+from nodestoraged.model.operation import Operation, OperationKind, RootRef, Stage
+from nodestoraged.model.reason import Reason
+from nodestoraged.model.phase import Availability
+
+Candidates = tuple[Candidate, ...]
+
+
+def decide(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
+    """The one thing to do now for `role`.
+
+    A stick is never chosen automatically while devices still follow an insertion; a removal
+    is never delayed.
+    """
+    decision = _decide(observation, candidates, role)
+    if (
+        isinstance(decision, Move)
+        and decision.automatic
+        and decision.target is not None
+        and observation.now < observation.settling_until
+    ):
+        return Wait(reason=Reason.SETTLING, until=observation.settling_until)
+    return decision
+
+
+def _decide(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
+    entry = observation.entry
+    if observation.shutting_down:
+        return Keep(reason=_resting_reason(observation, candidates))
+    if observation.intent.availability is Availability.NO_CHANGES:
+        return Keep(reason=Reason.NO_CHANGES)
+    if not observation.namespace_shared:
+        return Attention(
+            reason=Reason.SAME_NAMESPACE_REQUIRED,
+            message="the daemon is not in the host's mount namespace: nothing it mounts is seen",
+            hint="systemctl cat nodestoraged",
+        )
+    if entry is not None and entry.stage is Stage.GRACE:
+        return _in_grace(observation, candidates, role, entry)
+    if observation.serving().dead:
+        return Contain(lost=_lost(observation), reason=_loss_reason(observation))
+    if not observation.runtime_installed:
+        return Wait(reason=Reason.RUNTIME_NOT_INSTALLED)
+    if observation.serving().foreign:
+        return Attention(
+            reason=Reason.MOUNTED_BY_OTHERS,
+            message=f"{observation.profile.root} is a mount of a device without a label of this"
+            " role; it is left alone",
+            hint="label that file system, or unmount it",
+        )
+    ejected = _ejected(observation, candidates, role)
+    if ejected is not None:
+        return ejected
+    decision = _by_wish(observation, candidates, role)
+    return _owing(observation, candidates) or decision if _rests(decision) else decision
+
+
+def _rests(decision: Decision) -> bool:
+    return isinstance(decision, Keep | Attention)
+
+
+def _owing(observation: Observation, candidates: Candidates) -> Decision | None:
+    """The root that serves is the right one, but what ran before does not run from it yet."""
+    active = next((c for c in candidates if c.verdict is Verdict.ACTIVE), None)
+    if not observation.owed or (active is None and observation.intent.stopped):
+        return None
+    kind = OperationKind.BIND if active else OperationKind.RETURN
+    return Move(kind=kind, target=active, automatic=False, reason=Reason.UNITS_OWED)
+
+
+def _ejected(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision | None:
+    """The active stick was ejected: to the wished root, else to the first possible fallback."""
+    active = observation.serving().device
+    if active is None or not observation.marked(observation.intent.ejected, active.incarnation):
+        return None
+    standby = [c for c in candidates if c.verdict is Verdict.STANDBY]
+    wish = observation.intent.wish
+    wished = next((c for c in standby if policy.wished(c, observation)), None)
+    if wished is not None or (wish is not None and wish.identity is None):
+        target = wished
+    else:
+        places = [p for p in role.fallback if p is Fallback.INTERNAL or standby]
+        if not places:
+            return None
+        to_standby = places[0] is Fallback.STANDBY
+        target = policy.choose(standby, role, observation) if to_standby else None
+    return Move(kind=OperationKind.EJECT, target=target, automatic=False, reason=Reason.EJECTED)
+
+
+def _in_grace(
+    observation: Observation, candidates: Candidates, role: RoleConfig, entry: Operation
+) -> Decision:
+    wish = observation.intent.wish
+    if wish is not None and wish.identity is None and None in observation.permitted:
+        return Move(
+            kind=OperationKind.FAILOVER, target=None, automatic=False, reason=Reason.WISH_INTERNAL
+        )
+    standby = [c for c in candidates if c.verdict is Verdict.STANDBY]
+    named = [
+        c
+        for c in standby
+        if policy.wished(c, observation) and c.device.incarnation in observation.permitted
+    ]
+    back = [c for c in standby if _is_back(c, entry)]
+    newcomers = [c for c in standby if c.device.inserted > entry.insertions]
+    for group in (named, back, newcomers):
+        best = policy.choose(group, role, observation)
+        if best is not None:
+            return Move(
+                kind=OperationKind.SWAP,
+                target=best,
+                automatic=group is not named,
+                reason=Reason.STICK_LOST,
+            )
+    if entry.grace_until is not None and observation.now < entry.grace_until:
+        return Wait(reason=Reason.STICK_LOST, until=entry.grace_until)
+    return _fall_back(observation, standby, role)
+
+
+def _fall_back(observation: Observation, standby: list[Candidate], role: RoleConfig) -> Decision:
+    for place in role.fallback:
+        best = policy.choose(standby, role, observation)
+        if place is Fallback.STANDBY and best is not None:
+            return Move(
+                kind=OperationKind.FAILOVER, target=best, automatic=True, reason=Reason.STICK_LOST
+            )
+        if place is Fallback.INTERNAL:
+            return Move(
+                kind=OperationKind.FAILOVER, target=None, automatic=True, reason=Reason.STICK_LOST
+            )
+    return KeepStopped()
+
+
+def _is_back(candidate: Candidate, entry: Operation) -> bool:
+    """The lost stick itself, put in again."""
+    lost = entry.source
+    return (
+        lost.identity is not None
+        and lost.identity.matches(candidate.device)
+        and lost.incarnation != candidate.device.incarnation
+    )
+
+
+def _by_wish(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
+    wish = observation.intent.wish
+    serving = observation.serving()
+    if wish is None:
+        return _by_policy(observation, candidates, role)
+    if wish.identity is None:
+        if serving.device is None:
+            if observation.intent.stopped:
+                return Move(
+                    kind=OperationKind.RETURN,
+                    target=None,
+                    automatic=False,
+                    reason=Reason.WISH_INTERNAL,
+                )
+            return Keep(reason=Reason.WISH_INTERNAL)
+        if observation.runtime_runs and None not in observation.permitted:
+            return Keep(reason=Reason.RUNTIME_RUNNING)
+        return Move(
+            kind=OperationKind.RETURN, target=None, automatic=False, reason=Reason.WISH_INTERNAL
+        )
+    target = next((c for c in candidates if policy.wished(c, observation) and c.admitted), None)
+    if target is None:
+        return _by_policy(observation, candidates, role)
+    if target.verdict is Verdict.ACTIVE:
+        return Keep(reason=_resting_reason(observation, candidates))
+    return _move_to(target, observation, candidates, automatic=False)
+
+
+def _by_policy(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
+    best = policy.choose(candidates, role, observation)
+    if best is None:
+        return _nobody(observation, candidates, role)
+    if best.verdict is Verdict.ACTIVE:
+        return Keep(reason=_resting_reason(observation, candidates))
+    return _move_to(best, observation, candidates, automatic=True)
+
+
+def _move_to(
+    target: Candidate, observation: Observation, candidates: Candidates, *, automatic: bool
+) -> Decision:
+    said = target.device.incarnation in observation.permitted
+    if observation.intent.paused_since is not None and observation.runtime_runs and not said:
+        return Wait(reason=Reason.PAUSED)
+    slot = observation.serving().device is not None
+    if slot and observation.runtime_runs and not may_interrupt(target.device, observation):
+        return Keep(reason=_resting_reason(observation, candidates))
+    kind = OperationKind.SWITCHOVER if slot else OperationKind.BIND
+    return Move(kind=kind, target=target, automatic=automatic, reason=Reason.SLOT_PROVEN)
+
+
+def _nobody(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
+    """No stick may serve; the internal directory does, unless it must not."""
+    doubted = [c for c in candidates if c.trusted and Reason.CLONE in c.reasons]
+    if doubted:
+        names = " and ".join(c.device.devnode for c in doubted)
+        return Attention(
+            reason=Reason.CLONE,
+            message=f"{names} carry the same file system UUID; two sticks claim to be"
+            f" {doubted[0].name}",
+            hint="pull one of them out",
+        )
+    if role.collision is Collision.ASK and any(Reason.COLLISION in c.reasons for c in candidates):
+        waiting = [c for c in candidates if Reason.COLLISION in c.reasons]
+        return Attention(
+            reason=Reason.COLLISION,
+            message=" and ".join(c.name for c in waiting) + " could serve; choose one",
+            hint=f"nodestoragectl switch {waiting[0].name}",
+        )
+    if observation.intent.stopped:
+        return KeepStopped()
+    return Keep(reason=_resting_reason(observation, candidates))
+
+
+def _resting_reason(observation: Observation, candidates: Candidates) -> Reason:
+    serving = observation.serving()
+    if serving.device is not None:
+        return Reason.SLOT_PROVEN
+    if observation.intent.stopped:
+        return Reason.NO_PERMITTED_ROOT
+    if observation.intent.wish is not None and observation.intent.wish.identity is None:
+        return Reason.WISH_INTERNAL
+    running = any(Reason.RUNTIME_RUNNING in c.reasons for c in candidates)
+    return Reason.RUNTIME_RUNNING if running else Reason.NO_STICK
+
+
+def _lost(observation: Observation) -> RootRef:
+    serving = observation.serving()
+    stick = observation.registry.matching(serving.device) if serving.device else None
+    identity = observation.intent.last_active
+    if serving.device is not None and serving.device.uuid is not None:
+        identity = stick.identity if stick else serving.device.identity()
+    name = stick.name if stick else observation.intent.last_active_name
+    incarnation = serving.device.incarnation if serving.device else None
+    return RootRef(identity=identity, name=name or "the stick", incarnation=incarnation)
+
+
+def _loss_reason(observation: Observation) -> Reason:
+    device = observation.serving().device
+    setback = observation.setback(device.incarnation) if device else None
+    return setback.reason if setback else Reason.STICK_LOST

@@ -1,0 +1,295 @@
+"""A published view as the JSON of the contract, `apiVersion` nodestorage/v1.
+
+Names, units and the set of values are the contract with users' scripts: absent objects are
+null and never omitted, times are RFC 3339 UTC, sizes are bytes, reasons are strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nodestoraged.core import conditions
+from nodestoraged.core.verify import kubelet_proof
+from nodestoraged.core.words import headline, hint, lost_order, standby_message
+from nodestoraged.model.candidate import Candidate, Verdict
+from nodestoraged.model.decision import Attention
+from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.operation import Operation, RootRef, Stage
+from nodestoraged.model.phase import Phase
+from nodestoraged.model.proof import Proof
+from nodestoraged.model.reason import MEANINGS, Reason
+from nodestoraged.model.view import View
+
+API_VERSION = "nodestorage/v1"
+
+Json = dict[str, object]
+
+MEND = "To mend it"
+
+
+def role(view: View, since: Mapping[str, str]) -> Json:
+    """One element of `roles`; `since` maps a condition's type to its last transition."""
+    observation, intent = view.observation, view.observation.intent
+    serving = observation.serving()
+    reason, message = headline(view)
+    return {
+        "name": view.role.name,
+        "kind": view.role.kind.value,
+        "phase": view.phase.value,
+        "since": view.since,
+        "reason": reason.value,
+        "message": message,
+        "automation": {
+            "state": "paused" if intent.paused_since else "on",
+            "by": "operator" if intent.paused_since else None,
+            "since": intent.paused_since,
+        },
+        "availability": intent.availability.value,
+        "attention": _attention(view),
+        "hint": hint(view),
+        "root": observation.profile.root,
+        "serving": {
+            "source": serving.source,
+            "uuid": serving.device.uuid if serving.device and not serving.dead else None,
+            "devnode": _serving_devnode(view),
+            "path": observation.profile.root,
+        },
+        "runtime": {
+            "profile": observation.profile.name,
+            "version": view.version if observation.runtime_installed else None,
+            "answering": view.proof is not None,
+        },
+        "active": _active(view),
+        "lastActive": _last_active(view),
+        "imagefs": _imagefs(view),
+        "candidates": [_candidate(candidate, view) for candidate in view.candidates],
+        "conditions": [
+            {
+                "type": condition.type,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message,
+                "lastTransitionTime": since.get(condition.type, view.since),
+            }
+            for condition in conditions.of(view)
+        ],
+        "trust": view.role.trust.value,
+        "collision": view.role.collision.value,
+        "ifLost": lost_order(view),
+        "graceUntil": _grace_until(view),
+        "lost": _lost(view),
+        "pods": view.proof.pods if view.proof else None,
+        "proofAt": view.proof.time if view.proof else None,
+        "proofFailure": view.proof_failure,
+        "kubelet": {
+            "installed": view.kubelet.installed,
+            "running": view.kubelet.running,
+            "healthy": view.kubelet.healthy,
+        },
+        "internal": _internal(view),
+    }
+
+
+def operation(value: Operation, now: float | None = None) -> Json:
+    """An operation in the contract's shape; `now` (boot-time) gives a running step its seconds."""
+    running = value.steps[-1] if value.steps and value.result is None else None
+    return {
+        "id": value.id,
+        "role": value.role,
+        "kind": value.kind.value,
+        "result": value.result.value if value.result else None,
+        "source": value.source.name,
+        "target": value.target.name,
+        "reason": value.reason,
+        "message": value.message,
+        "hint": value.hint,
+        "automatic": value.automatic,
+        "downtimeSeconds": value.downtime_seconds,
+        "podsDownSeconds": value.pods_down_seconds,
+        "podsStopped": value.pods_stopped,
+        "noticedSeconds": value.noticed_seconds,
+        "startedAt": value.started_time,
+        "step": running.step if running else None,
+        "steps": [
+            {
+                "step": record.step,
+                "seconds": record.seconds
+                if record.seconds is not None
+                else (round(now - record.started_at, 3) if now is not None else None),
+                "error": record.error,
+            }
+            for record in value.steps
+        ],
+    }
+
+
+def _attention(view: View) -> Json | None:
+    found = attention(view)
+    if found is None:
+        return None
+    return {
+        "reason": found.reason.value,
+        "message": found.message,
+        "hint": {"text": MEND, "command": found.hint},
+    }
+
+
+def attention(view: View) -> Attention | None:
+    """What only a person can mend, the worst first; None if nothing is."""
+    observation = view.observation
+    if observation.intent.failed:
+        return Attention(
+            reason=Reason.ROLLBACK_FAILED,
+            message=observation.intent.failure,
+            hint="nodestoragectl resume --clear",
+        )
+    if observation.stuck_children >= conditions.STUCK_CHILDREN_MAX:
+        return Attention(
+            reason=Reason.TOO_MANY_STUCK_CHILDREN,
+            message=MEANINGS[Reason.TOO_MANY_STUCK_CHILDREN],
+            hint="dmesg | tail",
+        )
+    if isinstance(view.decision, Attention):
+        return view.decision
+    doubted = [c for c in view.candidates if c.trusted and Reason.CLONE in c.reasons]
+    if doubted:
+        return Attention(
+            reason=Reason.CLONE,
+            message=f"{doubted[0].device.devnode} carries the UUID of another stick",
+            hint="nodestoragectl list",
+        )
+    if view.proof is not None and view.proof.sandbox_image_present is False:
+        return Attention(
+            reason=Reason.SANDBOX_IMAGE_MISSING,
+            message=MEANINGS[Reason.SANDBOX_IMAGE_MISSING],
+            hint="ctr -n k8s.io images import FILE",
+        )
+    return None
+
+
+def _serving_devnode(view: View) -> str | None:
+    serving = view.observation.serving()
+    if serving.dead:
+        return None
+    if serving.device is not None:
+        return serving.device.devnode
+    covering = view.observation.mounts.covering(view.observation.profile.root)
+    return covering.source if covering else None
+
+
+def _active(view: View) -> Json | None:
+    serving = view.observation.serving()
+    if serving.device is None or serving.dead:
+        return None
+    stick = view.observation.registry.matching(serving.device)
+    name = stick.name if stick else serving.device.devnode.removeprefix("/dev/")
+    return {"name": name, **_device(serving.device)}
+
+
+def _device(device: BlockDevice) -> Json:
+    return {
+        "uuid": device.uuid,
+        "devnode": device.devnode,
+        "label": device.label,
+        "partlabel": device.partlabel,
+        "fstype": device.fstype,
+        "sizeBytes": device.size_bytes,
+        "serial": device.serial,
+        "model": device.model,
+        "bus": device.bus,
+        "port": device.port,
+    }
+
+
+def _last_active(view: View) -> Json | None:
+    intent, serving = view.observation.intent, view.observation.serving()
+    if intent.last_active is None or (serving.device is not None and not serving.dead):
+        return None
+    return {
+        "name": intent.last_active_name,
+        "uuid": intent.last_active.uuid,
+        "serial": intent.last_active.serial,
+    }
+
+
+def _imagefs(view: View) -> Json | None:
+    if not view.observation.runtime_installed:
+        return None
+    proof = view.proof
+    capacity = proof.capacity_bytes if proof else None
+    return {
+        "mountpoint": proof.mountpoint if proof else None,
+        "devnode": _serving_devnode(view),
+        "capacityBytes": capacity,
+        "availableBytes": proof.available_bytes if proof else None,
+        "verified": proof is not None and proof.holds,
+        "proof": _links(proof),
+        "kubeletProof": kubelet_proof(view.kubelet, view.mounted_at, capacity).value,
+        "kubeletCapacityBytes": view.kubelet.capacity_bytes,
+    }
+
+
+def _links(proof: Proof | None) -> list[Json]:
+    if proof is None:
+        return []
+    return [
+        {"link": result.link.value, "holds": result.holds, "detail": result.detail}
+        for result in proof.links
+    ]
+
+
+def _candidate(candidate: Candidate, view: View) -> Json:
+    name = candidate.stick.name if candidate.stick else None
+    return {
+        "name": name,
+        "verdict": candidate.verdict.value,
+        "reasons": [reason.value for reason in candidate.reasons],
+        "message": _candidate_message(candidate, view),
+        "delisted": candidate.verdict is Verdict.DELISTED,
+        **_device(candidate.device),
+    }
+
+
+def _candidate_message(candidate: Candidate, view: View) -> str:
+    if candidate.reasons:
+        return MEANINGS[candidate.reasons[0]]
+    if candidate.verdict is Verdict.STANDBY:
+        return standby_message(view)
+    return ""
+
+
+def _grace_until(view: View) -> str | None:
+    """The grace's end, as a moment relative to the reading (times of day are for people)."""
+    entry = view.operation
+    if entry is None or entry.stage is not Stage.GRACE or entry.grace_until is None:
+        return None
+    return conditions.later(view.observation.time, entry.grace_until - view.observation.now)
+
+
+def _lost(view: View) -> Json | None:
+    lost = view.lost
+    if lost is None or view.phase is Phase.BOUND:
+        return None
+    source: RootRef = lost.source
+    identity = source.identity
+    return {
+        "name": source.name,
+        "uuid": identity.uuid if identity else None,
+        "serial": identity.serial if identity else None,
+        "at": lost.started_time,
+        "noticedSeconds": lost.noticed_seconds,
+        "podsStopped": lost.pods_stopped,
+        "model": None,
+        "port": None,
+        "usedBytes": None,
+    }
+
+
+def _internal(view: View) -> Json:
+    covering = view.observation.mounts.covering(view.observation.profile.root.rpartition("/")[0])
+    space = view.internal_space
+    return {
+        "devnode": covering.source if covering else None,
+        "capacityBytes": space[0] if space else None,
+        "availableBytes": space[1] if space else None,
+    }

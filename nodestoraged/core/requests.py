@@ -1,0 +1,218 @@
+"""What a verb changes: a pure function from request and world to new memory, or a refusal.
+
+A verb never acts.  It changes the enrolments, the wishes and the permissions, and the one
+decision line does the rest; so a verb, an insertion and a boot cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from nodestoraged.core import enrolments
+from nodestoraged.core.enrolments import new_stick, present, present_marks, unburdened
+from nodestoraged.core.resolve import INTERNAL
+from nodestoraged.core.situation import Answer, Request, Situation
+from nodestoraged.model.candidate import UNUSABLE, Candidate, Verdict
+from nodestoraged.model.config import Fallback
+from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
+from nodestoraged.model.operation import Stage
+from nodestoraged.model.phase import Availability
+from nodestoraged.model.reason import MEANINGS, Reason
+from nodestoraged.model.registry import Marked, Stick, Wish
+
+__all__ = ["Answer", "Request", "Situation", "apply"]
+
+
+def apply(request: Request, situation: Situation) -> Answer:
+    """The change that `request` makes; raises `RequestError` and changes nothing otherwise."""
+    verb = _VERBS.get(request.verb)
+    if verb is None:
+        raise RequestError("UnknownVerb", f"no such verb: {request.verb}")
+    return verb(request, situation)
+
+
+def _switch(request: Request, s: Situation) -> Answer:
+    _movable(s)
+    intent, registry = s.observation.intent, s.observation.registry
+    if request.stick == "auto":
+        return Answer(
+            intent=replace(intent, wish=None),
+            registry=registry,
+            message="the collision policy decides again",
+            changed=intent.wish is not None,
+            moves=True,
+            permitted=frozenset(c.device.incarnation for c in s.candidates),
+        )
+    if request.stick == INTERNAL:
+        there = s.observation.serving().source == "internal" and not intent.stopped
+        return Answer(
+            intent=replace(intent, wish=_wish(None, s)),
+            registry=registry,
+            message="already on the internal directory" if there else "to the internal directory",
+            changed=not there,
+            moves=True,
+            permitted=frozenset({None}),
+        )
+    target = _usable(request, s)
+    stick = target.stick or new_stick(target, None, s)
+    there = target.verdict is Verdict.ACTIVE
+    return Answer(
+        intent=unburdened(replace(intent, wish=_wish(stick, s)), target),
+        registry=registry.with_stick(stick),
+        message=f"{stick.name} serves already" if there else f"to {stick.name}",
+        changed=not there,
+        moves=True,
+        permitted=frozenset({target.device.incarnation}),
+        forgiven=frozenset({target.device.incarnation}),
+    )
+
+
+def _rollback(request: Request, s: Situation) -> Answer:
+    intent = s.observation.intent
+    if intent.previous is None and not intent.previous_internal:
+        raise RefusedError("NothingBefore", "nothing served before", "nodestoragectl operations")
+    if intent.previous is None:
+        return _switch(replace(request, stick=INTERNAL), s)
+    known = next(
+        (c for c in s.candidates if intent.previous.matches(c.device)),
+        None,
+    )
+    if known is None:
+        raise NotFoundError(
+            "NoSuchStick", "the stick that served before is not here", "plug it in, or switch"
+        )
+    return _switch(replace(request, stick=known.device.devnode), s)
+
+
+def _eject(request: Request, s: Situation) -> Answer:
+    _movable(s)
+    if request.stick is None:
+        target = next((c for c in s.candidates if c.verdict is Verdict.ACTIVE), None)
+        if target is None:
+            raise RefusedError("NotBound", "no stick serves", "nodestoragectl list")
+    else:
+        target = present(request.stick, s)
+    active = target.verdict is Verdict.ACTIVE
+    onward = Answer(intent=s.observation.intent, registry=s.observation.registry, message="")
+    if request.to is not None and active:
+        onward = _switch(Request(verb="switch", stick=request.to), s)
+        if not onward.changed:
+            raise RefusedError("SameStick", f"{target.name} is the one to leave", "another --to")
+    elif active and not _has_fallback(s):
+        raise RefusedError(
+            "NoFallback",
+            "the configuration permits no other root (fallback = [])",
+            "nodestoragectl eject --to internal",
+        )
+    intent = onward.intent
+    wish = intent.wish
+    if target.stick is not None and wish is not None and wish.identity == target.stick.identity:
+        wish = None
+    mark = Marked(incarnation=target.device.incarnation, boot_id=s.observation.boot_id)
+    return replace(
+        onward,
+        intent=replace(intent, wish=wish, ejected=(*present_marks(intent.ejected, s), mark)),
+        message=f"{target.name} leaves" if active else f"{target.name} may be pulled out",
+        changed=True,
+        moves=active,
+    )
+
+
+def _pause(_request: Request, s: Situation) -> Answer:
+    intent = s.observation.intent
+    return Answer(
+        intent=replace(intent, paused_since=intent.paused_since or s.observation.time),
+        registry=s.observation.registry,
+        message="automation is paused; failover and the bind at boot still happen",
+        changed=intent.paused_since is None,
+        hint="nodestoragectl resume",
+    )
+
+
+def _resume(request: Request, s: Situation) -> Answer:
+    intent = s.observation.intent
+    blocked = intent.availability is not Availability.FULL or intent.failed
+    if blocked and not request.clear:
+        raise RefusedError(
+            "NoChanges",
+            f"{MEANINGS[Reason.NO_CHANGES]} ({intent.failure})",
+            "nodestoragectl resume --clear",
+        )
+    return Answer(
+        intent=replace(
+            intent,
+            paused_since=None,
+            failed=False,
+            failure="",
+            availability=Availability.FULL,
+        ),
+        registry=s.observation.registry,
+        message="automation is on",
+        changed=blocked or intent.paused_since is not None,
+    )
+
+
+_VERBS: dict[str, Callable[[Request, Situation], Answer]] = {
+    "switch": _switch,
+    "rollback": _rollback,
+    "eject": _eject,
+    "enroll": enrolments.enroll,
+    "forget": enrolments.forget,
+    "rename": enrolments.rename,
+    "delist": enrolments.delist,
+    "relist": enrolments.relist,
+    "pause": _pause,
+    "resume": _resume,
+}
+
+
+def _movable(s: Situation) -> None:
+    entry = s.observation.entry
+    if s.busy or (entry is not None and entry.stage is not Stage.GRACE):
+        raise RefusedError(
+            Reason.OPERATION_IN_PROGRESS,
+            MEANINGS[Reason.OPERATION_IN_PROGRESS],
+            "nodestoragectl operations --follow",
+        )
+    if s.observation.intent.availability is not Availability.FULL:
+        raise RefusedError(
+            Reason.NO_CHANGES, MEANINGS[Reason.NO_CHANGES], "nodestoragectl resume --clear"
+        )
+    if s.observation.shutting_down:
+        raise RefusedError("ShuttingDown", "the system is shutting down")
+
+
+def _usable(request: Request, s: Situation) -> Candidate:
+    """The candidate that a verb may make the root, or the reason why not."""
+    if request.stick is None:
+        raise RequestError("StickMissing", "name the stick", "nodestoragectl list")
+    target = present(request.stick, s)
+    stubborn = {Reason.TRUST_NONE, Reason.CLONE, Reason.DELISTED, Reason.RUNTIME_NOT_INSTALLED}
+    # A failed check is worth another try when a person asks; what udev says is not.
+    for reason in target.reasons:
+        retry = reason in {Reason.FSCK_FAILED, Reason.IO_ERROR}
+        if (reason in UNUSABLE and not retry) or reason in stubborn:
+            raise RefusedError(
+                reason, f"{target.name}: {MEANINGS[reason]}", _remedy(reason, target)
+            )
+    return target
+
+
+def _remedy(reason: Reason, target: Candidate) -> str:
+    if reason is Reason.DELISTED:
+        return f"nodestoragectl relist {target.name}"
+    return f"nodestoragectl explain {reason}"
+
+
+def _wish(stick: Stick | None, s: Situation) -> Wish:
+    return Wish(
+        identity=stick.identity if stick else None,
+        since=s.observation.time,
+        boot_id=s.observation.boot_id,
+    )
+
+
+def _has_fallback(s: Situation) -> bool:
+    standby = any(c.verdict is Verdict.STANDBY for c in s.candidates)
+    return Fallback.INTERNAL in s.role.fallback or (Fallback.STANDBY in s.role.fallback and standby)

@@ -1,0 +1,50 @@
+"""A verb with its arguments, the world that it is judged in, and what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodestoraged.model.candidate import Candidate
+from nodestoraged.model.config import RoleConfig
+from nodestoraged.model.device import Incarnation
+from nodestoraged.model.observation import Observation
+from nodestoraged.model.registry import Intent, Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One verb with its arguments, as the socket gave them."""
+
+    verb: str
+    stick: str | None = None
+    to: str | None = None
+    name: str | None = None
+    no_switch: bool = False
+    clear: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """The world that a request is judged in; `busy`: an operation's steps are running."""
+
+    observation: Observation
+    candidates: tuple[Candidate, ...]
+    role: RoleConfig
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the request changes.  `moves`: the caller may want to follow an operation.
+
+    `forgiven` are insertions of which nothing is held against any more.
+    """
+
+    intent: Intent
+    registry: Registry
+    message: str
+    changed: bool = True
+    moves: bool = False
+    permitted: frozenset[Incarnation | None] = frozenset()
+    forgiven: frozenset[Incarnation] = frozenset()
+    hint: str = ""

@@ -1,0 +1,128 @@
+"""Judge a reading: does every link of the proof hold for the device that was meant?
+
+One row per link; each says in words what was seen, so that the link that broke names its
+own cause.  A fact that could not be read does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nodestoraged.model.device import DeviceNumber
+from nodestoraged.model.proof import (
+    KubeletProof,
+    KubeletReading,
+    Link,
+    LinkResult,
+    ProofReading,
+)
+
+Judgement = tuple[bool, str]
+Judge = Callable[[ProofReading, DeviceNumber, bool], Judgement]
+
+
+def verify(
+    reading: ProofReading, wanted: DeviceNumber, *, own_namespace: bool
+) -> tuple[LinkResult, ...]:
+    """The nine links in their order, judged for the device `wanted`.
+
+    `own_namespace`: the daemon shares a private mount namespace with the runtime, so PID 1's
+    view does not count.
+    """
+    results: list[LinkResult] = []
+    for link, judge in _JUDGES.items():
+        error = reading.error(link)
+        holds, detail = (False, error) if error else judge(reading, wanted, own_namespace)
+        results.append(LinkResult(link=link, holds=holds, detail=detail))
+    return tuple(results)
+
+
+def kubelet_proof(
+    kubelet: KubeletReading, mounted_at: float | None, capacity_bytes: int | None
+) -> KubeletProof:
+    """What may be claimed of kubelet: its own number, or only that it is younger than the mount."""
+    if not kubelet.running:
+        return KubeletProof.NONE
+    if kubelet.capacity_bytes is not None and kubelet.capacity_bytes == capacity_bytes:
+        return KubeletProof.CAPACITY
+    if (
+        kubelet.started_at is not None
+        and mounted_at is not None
+        and kubelet.started_at >= mounted_at
+    ):
+        return KubeletProof.NEWER_THAN_MOUNT
+    return KubeletProof.NONE
+
+
+def _image_fs_path(reading: ProofReading, wanted: DeviceNumber, _own: bool) -> Judgement:
+    if reading.mountpoint is None or reading.path_number is None:
+        return False, "the runtime names no image file system"
+    detail = f"{reading.mountpoint} lies on {reading.path_number}"
+    return reading.path_number == wanted, f"{detail}, wanted {wanted}"
+
+
+def _database_lock(reading: ProofReading, wanted: DeviceNumber, _own: bool) -> Judgement:
+    if not reading.lock_numbers:
+        return False, "the runtime holds no database lock"
+    on = sorted({str(number) for number in reading.lock_numbers})
+    return (
+        all(number == wanted for number in reading.lock_numbers),
+        f"pid {reading.runtime_pid} locks its databases on {', '.join(on)}",
+    )
+
+
+def _runtime_mount(reading: ProofReading, wanted: DeviceNumber, _own: bool) -> Judgement:
+    if reading.mount_number is None:
+        return False, "the runtime's mount table could not be read"
+    if reading.mount_read_only:
+        return False, f"the runtime sees {reading.mount_number} read-only"
+    return reading.mount_number == wanted, f"the runtime sees {reading.mount_number}, writable"
+
+
+def _mount_namespace(reading: ProofReading, _wanted: DeviceNumber, own: bool) -> Judgement:
+    ours, init, runtime = reading.root_mount_ids
+    compared = {ours, runtime} if own else {ours, init, runtime}
+    same = len(compared) == 1 and None not in compared
+    seen = f"mount id of /: ours {ours}, PID 1's {init}, the runtime's {runtime}"
+    return same, seen
+
+
+def _capacity(reading: ProofReading, _wanted: DeviceNumber, _own: bool) -> Judgement:
+    capacity = reading.capacity_bytes or 0
+    return capacity > 0, f"{capacity} bytes, {reading.available_bytes or 0} available"
+
+
+def _write_probe(reading: ProofReading, _wanted: DeviceNumber, _own: bool) -> Judgement:
+    if reading.write_seconds is None:
+        return False, "no write reached the medium"
+    return True, f"created, written and flushed in {reading.write_seconds * 1000:.0f} ms"
+
+
+def _snapshotter(reading: ProofReading, _wanted: DeviceNumber, _own: bool) -> Judgement:
+    if reading.snapshotter_error:
+        return False, f"{reading.snapshotter}: {reading.snapshotter_error}"
+    return reading.snapshotter is not None, f"{reading.snapshotter} is loaded"
+
+
+def _namespace(reading: ProofReading, _wanted: DeviceNumber, _own: bool) -> Judgement:
+    exists = bool(reading.namespace_exists)
+    return exists, "k8s.io exists" if exists else "k8s.io does not exist"
+
+
+def _listing(reading: ProofReading, _wanted: DeviceNumber, _own: bool) -> Judgement:
+    if reading.images is None or reading.snapshots is None:
+        return False, "images or snapshots could not be listed"
+    return True, f"{reading.images} images, {reading.snapshots} snapshots"
+
+
+_JUDGES: dict[Link, Judge] = {
+    Link.IMAGE_FS_PATH: _image_fs_path,
+    Link.DATABASE_LOCK: _database_lock,
+    Link.RUNTIME_MOUNT: _runtime_mount,
+    Link.MOUNT_NAMESPACE: _mount_namespace,
+    Link.CAPACITY: _capacity,
+    Link.WRITE_PROBE: _write_probe,
+    Link.SNAPSHOTTER: _snapshotter,
+    Link.NAMESPACE: _namespace,
+    Link.LISTING: _listing,
+}

@@ -1,0 +1,1 @@
+"""The imperative shell: it knows ports, core and model, and no vendor library."""

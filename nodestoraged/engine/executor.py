@@ -1,0 +1,129 @@
+"""Run a plan: one step at a time, each on disk in the journal before its effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from nodestoraged.engine.effects import Effects
+from nodestoraged.model import plan as steps
+from nodestoraged.model.errors import StepError
+from nodestoraged.model.operation import Operation, Result, Stage, StepRecord
+from nodestoraged.model.plan import Plan, Step
+from nodestoraged.ports import Ports
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the daemon was told to go
+    """The executor stopped between two steps: the daemon has to leave, or the system goes down."""
+
+
+class Executor:
+    """Owns the open operation: every change of it is journalled and published."""
+
+    def __init__(
+        self, ports: Ports, effects: Effects, publish: Callable[[Operation], None]
+    ) -> None:
+        self._ports = ports
+        self._effects = effects
+        self._publish = publish
+        self.leaving = False
+        self.aborting = False
+
+    def begin(self, operation: Operation) -> Operation:
+        """The operation is open in the journal; nothing has been done yet."""
+        self.aborting = False
+        self._effects.pods_stopped = 0
+        return self.record(operation)
+
+    def record(self, operation: Operation) -> Operation:
+        """`operation` is on disk and published as it is."""
+        self._ports.journal.write(operation)
+        self._publish(operation)
+        return operation
+
+    def close(
+        self, operation: Operation, result: Result, error: StepError | None = None
+    ) -> Operation:
+        """The operation is closed with `result`, and why."""
+        closed = replace(
+            operation,
+            result=result,
+            reason=error.reason if error else operation.reason,
+            message=error.message if error else operation.message,
+            hint=error.hint if error else operation.hint,
+            pods_stopped=max(operation.pods_stopped, self._effects.pods_stopped),
+        )
+        return self.record(closed)
+
+    async def run(self, operation: Operation, plan: Plan, *, undoing: bool = False) -> Operation:
+        """Every step of `plan` is done, or `StepError` says which one is not.
+
+        The operation as far as it came is in the journal in any case.  Between two steps
+        `Interrupted` is raised when the daemon has to leave, and an abort is honoured, unless
+        `undoing`.  Once the system goes down it is raised always: a start fails then, and
+        that is nobody's verdict on a stick.
+        """
+        for step in plan.steps:
+            if (self.leaving and not undoing) or await self._ports.services.shutting_down():
+                raise Interrupted
+            if self.aborting and not undoing:
+                raise StepError("Aborted", "an operator aborted it")
+            operation = await self._run_step(operation, step)
+        return operation
+
+    async def _run_step(self, operation: Operation, step: Step) -> Operation:
+        clock = self._ports.clock
+        begun = clock.boottime()
+        record = StepRecord(step=step.describe(), started_at=begun)
+        operation = self.record(
+            replace(_marked(operation, step, begun), steps=(*operation.steps, record))
+        )
+        try:
+            detail = await self._effects.perform(step)
+        except StepError as error:
+            if await self._ports.services.shutting_down():
+                raise Interrupted from error
+            failed = replace(
+                record, seconds=round(clock.boottime() - begun, 3), error=error.message
+            )
+            self.record(replace(operation, steps=(*operation.steps[:-1], failed)))
+            self._ports.log.event(
+                "step-failed",
+                f"{record.step}: {error.message}",
+                operation=operation.id,
+                reason=error.reason,
+            )
+            raise
+        ended = clock.boottime()
+        done = replace(record, seconds=round(ended - begun, 3))
+        self._ports.log.event(
+            "step", f"{record.step} ({detail}, {ended - begun:.2f} s)", operation=operation.id
+        )
+        return self.record(
+            replace(_completed(operation, step, detail, ended), steps=(*operation.steps[:-1], done))
+        )
+
+
+def _marked(operation: Operation, step: Step, now: float) -> Operation:
+    """The operation with the moments that begin with this step."""
+    stops_runtime = isinstance(step, steps.StopUnits) and step.runtime
+    if not isinstance(step, steps.HARMLESS):
+        operation = replace(operation, touched=True)
+    if operation.stage is Stage.BACK:
+        return operation
+    if stops_runtime and operation.stopped_at is None:
+        operation = replace(operation, stopped_at=now)
+    if (isinstance(step, steps.StopPods) or stops_runtime) and operation.pods_stopped_at is None:
+        operation = replace(operation, pods_stopped_at=now)
+    return operation
+
+
+def _completed(operation: Operation, step: Step, detail: str, now: float) -> Operation:
+    """The operation with the moments that end with this step."""
+    match step:
+        case steps.Prove():
+            return replace(operation, proven_at=now)
+        case steps.AwaitKubelet() if detail == "healthy":
+            return replace(operation, kubelet_at=now)
+        case _:
+            return operation

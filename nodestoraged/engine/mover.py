@@ -1,0 +1,252 @@
+"""Carry out what was decided: planned operations forward, their way back, and their leftovers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from nodestoraged.core import planner
+from nodestoraged.core.planner import Goal
+from nodestoraged.engine.executor import Executor, Interrupted
+from nodestoraged.engine.failover import Failover
+from nodestoraged.engine.intents import Intents
+from nodestoraged.engine.observer import Memory
+from nodestoraged.model.config import Fallback, RoleConfig
+from nodestoraged.model.decision import Contain, Move
+from nodestoraged.model.errors import StepError
+from nodestoraged.model.observation import Observation
+from nodestoraged.model.operation import (
+    FORCED,
+    INTERNAL_ROOT,
+    Operation,
+    OperationKind,
+    Result,
+    RootRef,
+    Stage,
+)
+from nodestoraged.model.plan import Plan
+from nodestoraged.ports import Ports
+
+
+class Mover:
+    """Runs operations of one role; after each the world is read again by the caller."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        role: RoleConfig,
+        memory: Memory,
+        executor: Executor,
+        observe: Callable[[], Awaitable[Observation]],
+    ) -> None:
+        self._ports = ports
+        self._role = role
+        self._executor = executor
+        self._observe = observe
+        self.intents = Intents(ports, role, memory)
+        self._failover = Failover(ports, role, self.intents, executor, observe)
+
+    def configure(self, role: RoleConfig) -> None:
+        """`role` counts from now on."""
+        self._role = role
+        self.intents.configure(role)
+        self._failover.configure(role)
+
+    async def move(self, observation: Observation, decision: Move) -> Operation:
+        """The root is `decision.target`, or what served before serves again."""
+        entry = observation.entry
+        if entry is not None and entry.stage is Stage.GRACE:
+            return await self._failover.settle(observation, decision, entry)
+        source = planner.source_of(observation)
+        goal = Goal(
+            root=decision.target.ref() if decision.target else INTERNAL_ROOT,
+            device=decision.target.device if decision.target else None,
+            run=planner.units_to_restore(observation),
+        )
+        operation = self._executor.begin(self._new(observation, decision, source, goal))
+        self.intents.attempted(decision, observation)
+        plan = planner.plan_move(
+            observation,
+            self._role,
+            goal,
+            source,
+            ejecting=decision.kind is OperationKind.EJECT,
+        )
+        return await self._forward(operation, plan)
+
+    async def boot(self, observation: Observation, decision: Move) -> Operation:
+        """Before READY: the stick is on the root and takes writes; the operation stays open."""
+        assert decision.target is not None
+        source = planner.source_of(observation)
+        goal = Goal(root=decision.target.ref(), device=decision.target.device, run=())
+        operation = self._executor.begin(self._new(observation, decision, source, goal))
+        plan = planner.plan_boot(observation, goal)
+        try:
+            operation = await self._executor.run(operation, plan)
+        except StepError as error:
+            return await self._undo(operation, error, starts=False)
+        self.intents.booted(operation)
+        return operation
+
+    async def after_boot(self, operation: Operation, observation: Observation) -> Operation:
+        """After READY: the proof follows the runtime's own start."""
+        run = planner.units_to_restore(observation)
+        operation = self._executor.record(replace(operation, ran_before=run))
+        serving = observation.serving()
+        if serving.device is None or serving.dead:
+            lost = StepError("StickLost", f"{operation.target.name} is gone")
+            return self._executor.close(operation, Result.FAILED, lost)
+        goal = Goal(root=operation.target, device=serving.device, run=())
+        try:
+            operation = await self._executor.run(
+                operation, planner.plan_after_boot(observation, goal)
+            )
+        except StepError as error:
+            # The boot goes on whatever we find; the next pass says what is wrong with it.
+            operation = replace(
+                self._current(operation), reason=error.reason, message=error.message
+            )
+        finally:
+            await self._ports.runtime.close()
+        return self._executor.close(operation, Result.DONE)
+
+    async def contain(self, observation: Observation, decision: Contain) -> Operation:
+        """Everything that ran from the dead slot is stopped and its mount is off; grace begins."""
+        return await self._failover.contain(observation, decision)
+
+    def keep_stopped(self, observation: Observation, owed: tuple[str, ...] = ()) -> None:
+        """No permitted root: the fence stays up, and what ran before, or `owed`, is owed."""
+        if observation.entry is not None:
+            owed = observation.entry.ran_before
+        self._failover.keep_stopped(observation, owed or observation.owed)
+
+    async def back(self, entry: Operation) -> Operation:
+        """A crash left `entry` open in this boot: the recorded world again."""
+        error = StepError("Interrupted", "the daemon was interrupted")
+        return await self._undo(entry, error, touched=True)
+
+    async def prove_left(self, observation: Observation, entry: Operation) -> Operation:
+        """A root is in place that an earlier daemon did not prove any more: prove it and close."""
+        source = planner.source_of(observation)
+        goal = Goal(root=source, device=observation.serving().device, run=entry.ran_before)
+        if entry.kind in FORCED:
+            entry = replace(entry, target=source)
+        reached = source.identity == entry.target.identity
+        if not reached:
+            self.intents.gave_up(entry)
+        try:
+            operation = await self._executor.run(
+                entry, planner.plan_prove(observation, goal), undoing=True
+            )
+        except StepError as error:
+            return await self._undo(entry, error, touched=True)
+        finally:
+            await self._ports.runtime.close()
+        if reached:
+            self.intents.arrived(operation)
+        return self._executor.close(operation, Result.DONE if reached else Result.ROLLED_BACK)
+
+    async def leave(self) -> None:
+        """The daemon goes: a root in place, the fence down, the starts queued, the entry open.
+
+        Without a permitted root everything stays as it is, and the fence up.
+        """
+        observation = await self._observe()
+        entry = observation.entry
+        if entry is None or observation.shutting_down:
+            return
+        goal = self._leaving_goal(observation, entry)
+        if goal is None:
+            return
+        left = self._executor.record(replace(entry, stage=Stage.LEFT, grace_until=None))
+        try:
+            await self._executor.run(left, planner.plan_leave(observation, goal), undoing=True)
+        except StepError as error:
+            self._ports.log.event("leaving-failed", error.message, operation=entry.id)
+        except Interrupted:
+            return
+
+    def _leaving_goal(self, observation: Observation, entry: Operation) -> Goal | None:
+        serving = observation.serving()
+        if serving.device is not None and not serving.dead:
+            root = planner.source_of(observation)
+            return Goal(root=root, device=serving.device, run=entry.ran_before)
+        back = planner.goal_back(observation, entry)
+        if back is None and Fallback.INTERNAL in self._role.fallback:
+            return Goal(root=INTERNAL_ROOT, device=None, run=entry.ran_before)
+        return back
+
+    async def _forward(self, operation: Operation, plan: Plan) -> Operation:
+        try:
+            operation = await self._executor.run(operation, plan)
+        except StepError as error:
+            return await self._undo(operation, error)
+        finally:
+            await self._ports.runtime.close()
+        self.intents.arrived(operation)
+        return self._executor.close(operation, Result.DONE)
+
+    async def _undo(
+        self,
+        operation: Operation,
+        error: StepError,
+        *,
+        touched: bool = False,
+        starts: bool = True,
+    ) -> Operation:
+        """The world that the journal recorded, and the operation closed with why.
+
+        Before READY nothing `starts`.
+        """
+        current = self._current(operation)
+        self.intents.held(operation.target.incarnation, error)
+        self.intents.gave_up(operation)
+        if operation.kind not in FORCED and operation.source.identity == operation.target.identity:
+            # It was to start again what is owed; there is no other world to go back to.
+            return self._failover.give_up(current, error, error)
+        aborted = error.reason == "Aborted"
+        if not touched and not current.touched:
+            return self._executor.close(
+                current, Result.ABORTED if aborted else Result.FAILED, error
+            )
+        observation = await self._observe()
+        back = planner.goal_back(observation, operation)
+        if back is None:
+            return await self._failover.take_over(current, error)
+        back = back if starts else replace(back, run=())
+        current = self._executor.record(replace(current, stage=Stage.BACK))
+        try:
+            current = await self._executor.run(
+                current, planner.plan_restore(observation, self._role, back), undoing=True
+            )
+        except StepError as second:
+            current = self._current(current)
+            if planner.goal_back(await self._observe(), operation) is None:
+                return await self._failover.take_over(current, second)
+            return self._failover.give_up(current, error, second)
+        finally:
+            await self._ports.runtime.close()
+        return self._executor.close(
+            current, Result.ABORTED if aborted else Result.ROLLED_BACK, error
+        )
+
+    def _current(self, operation: Operation) -> Operation:
+        """The operation with the step that failed, as the journal has it."""
+        return self._ports.journal.open_operation(self._role.name) or operation
+
+    def _new(
+        self, observation: Observation, decision: Move, source: RootRef, goal: Goal
+    ) -> Operation:
+        return Operation(
+            id=self._ports.journal.next_id(),
+            role=self._role.name,
+            kind=decision.kind,
+            source=source,
+            target=goal.root,
+            boot_id=observation.boot_id,
+            started_at=observation.now,
+            started_time=observation.time,
+            ran_before=goal.run,
+            automatic=decision.automatic,
+            reason=decision.reason,
+        )

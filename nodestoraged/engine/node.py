@@ -1,0 +1,366 @@
+"""The node: all roles, one writer, many readers.
+
+Owns: the loop that wakes the roles, the published status with its generation, and the way of a
+request into the loop.  One lock around every pass and every change of memory: one operation at a
+time, whoever asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nodestoraged.core import report, requests
+from nodestoraged.core.requests import Request, Situation
+from nodestoraged.core.select import select
+from nodestoraged.engine.executor import Interrupted
+from nodestoraged.engine.preview import preview
+from nodestoraged.engine.reconciler import Reconciler
+from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
+from nodestoraged.model.operation import Operation, Stage
+from nodestoraged.model.reason import MEANINGS, Reason
+
+Json = dict[str, object]
+
+#: How long a verb waits to learn which operation came of it.
+BEGIN_SECONDS = 10.0
+MOVING = frozenset({"switch", "eject", "rollback"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonFacts:
+    """What status says of the daemon itself."""
+
+    version: str
+    pid: int
+    init: str
+
+
+class Node:
+    """What the socket serves; implements the API's `NodeService`."""
+
+    def __init__(
+        self,
+        roles: Sequence[Reconciler],
+        facts: DaemonFacts,
+        *,
+        rescan_seconds: float,
+        events: Callable[[], Sequence[Json]],
+        reload: Callable[[], str],
+    ) -> None:
+        self._roles = {role.role.name: role for role in roles}
+        self._facts = facts
+        self._rescan_seconds = rescan_seconds
+        self._events = events
+        self._reload = reload
+        self._generation = 0
+        self._shown: Json = {}
+        self._since: dict[str, dict[str, str]] = {}
+        self._statuses: dict[str, dict[str, str]] = {}
+        self._woken = asyncio.Event()
+        self._published = asyncio.Event()
+        self._happened = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self.leaving = False
+
+    # -- the loop ---------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something may have changed: look again soon."""
+        self._woken.set()
+
+    async def look(self) -> None:
+        """Every role can be shown, though none is decided."""
+        for role in self._roles.values():
+            await role.look()
+
+    async def start(self) -> None:
+        """Every role's root is decided and in place."""
+        for role in self._roles.values():
+            await role.start()
+
+    async def run(self) -> None:
+        """Passes are made until `leave`; the proofs and recoveries that had to wait come first."""
+        async with self._lock:
+            for role in self._roles.values():
+                await role.after_ready()
+        while not self.leaving:
+            self._woken.clear()
+            until = await self._pass()
+            await self._sleep(until)
+
+    async def leave(self) -> None:
+        """The daemon goes: the loop ends between two steps and a root is in place."""
+        self.leaving = True
+        for role in self._roles.values():
+            role.begin_leaving()
+        self.wake()
+        async with self._lock:
+            for role in self._roles.values():
+                await role.leave()
+
+    async def _pass(self) -> float | None:
+        times: list[float] = []
+        async with self._lock:
+            for role in self._roles.values():
+                if self.leaving:
+                    return None
+                try:
+                    until = await role.tick()
+                except Interrupted:
+                    return None
+                if until is not None:
+                    times.append(until - role.ports.clock.boottime())
+        return min(times, default=None)
+
+    async def _sleep(self, seconds: float | None) -> None:
+        if self.leaving:
+            return
+        limit = self._rescan_seconds if seconds is None else min(seconds, self._rescan_seconds)
+        try:
+            async with asyncio.timeout(max(limit, 0.01)):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    # -- readers ----------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """A role changed: the status is made anew, with another generation if it differs."""
+        shown = self._render()
+        if shown != self._shown:
+            self._shown = shown
+            self._generation += 1
+            waiting, self._published = self._published, asyncio.Event()
+            waiting.set()
+
+    def happened(self) -> None:
+        """An event was logged."""
+        waiting, self._happened = self._happened, asyncio.Event()
+        waiting.set()
+
+    def status(self) -> Json:
+        """The whole JSON of the contract."""
+        return {
+            "apiVersion": report.API_VERSION,
+            "generation": self._generation,
+            "daemon": {
+                "version": self._facts.version,
+                "pid": self._facts.pid,
+                "init": self._facts.init,
+            },
+            **self._shown,
+        }
+
+    async def changed(self, generation: int) -> None:
+        """Returns when the status has another generation."""
+        while self._generation == generation:
+            await self._published.wait()
+
+    def operations(self, role: str | None, limit: int) -> list[Json]:
+        """Open and closed operations, newest first."""
+        found: list[Operation] = []
+        for one in self._chosen(role):
+            if one.operation is not None:
+                found.append(one.operation)
+            found += one.ports.journal.history(one.role.name, limit)
+        found.sort(key=lambda operation: int(operation.id), reverse=True)
+        return [report.operation(operation) for operation in found[:limit]]
+
+    def operation(self, operation_id: str) -> Json | None:
+        """One operation by its id."""
+        every = self.operations(None, 1 << 20)
+        return next((each for each in every if each["id"] == operation_id), None)
+
+    def events(self, since: str | None) -> list[Json]:
+        """Events since a moment."""
+        return [dict(e) for e in self._events() if since is None or str(e["time"]) >= since]
+
+    async def next_events(self, cursor: int) -> list[Json]:
+        """At least one event after `cursor`."""
+        while True:
+            found = [dict(e) for e in self._events() if _cursor(e) > cursor]
+            if found:
+                return found
+            await self._happened.wait()
+
+    def plan(self, role: str | None, to: str | None, with_: str | None) -> Json:
+        """What would be done."""
+        reconciler = self._one(role)
+        if reconciler.view is None:
+            raise RefusedError(Reason.STARTING, MEANINGS[Reason.STARTING], "try again")
+        return preview(reconciler, reconciler.view.observation, to, with_)
+
+    # -- requests ---------------------------------------------------------------------
+
+    async def act(self, verb: str, role: str | None, arguments: Json) -> Json:
+        """Carry out a verb; moving ones return once their operation is journalled."""
+        if verb == "reload":
+            return {"operationId": None, "changed": True, "message": self._reload(), "hint": ""}
+        reconciler = self._one(role)
+        if verb == "abort":
+            return self._abort(reconciler, str(arguments.get("id", "")))
+        request = Request(
+            verb=verb,
+            stick=_text(arguments, "stick"),
+            to=_text(arguments, "to"),
+            name=_text(arguments, "name"),
+            no_switch=bool(arguments.get("noSwitch", False)),
+            clear=bool(arguments.get("clear", False)),
+        )
+        if verb in MOVING and _executes(reconciler):
+            raise RefusedError(
+                Reason.OPERATION_IN_PROGRESS,
+                MEANINGS[Reason.OPERATION_IN_PROGRESS],
+                "nodestoragectl operations --follow",
+            )
+        before = self._last_id(reconciler)
+        answer = await self._apply(reconciler, request)
+        operation_id = None
+        if answer.moves and answer.changed:
+            operation_id = await self._begun(reconciler, before)
+        return {
+            "operationId": operation_id,
+            "changed": answer.changed,
+            "message": answer.message,
+            "hint": answer.hint,
+        }
+
+    async def _apply(self, reconciler: Reconciler, request: Request) -> requests.Answer:
+        """The verb's change is in memory and on disk; the loop is awake.
+
+        While an operation executes the lock is held by its pass, but memory is only written
+        between awaits, so a verb that moves nothing need not wait for it.
+        """
+        observation = await reconciler.observe()
+        situation = Situation(
+            observation=observation,
+            candidates=select(observation, reconciler.role),
+            role=reconciler.role,
+            busy=reconciler.busy,
+        )
+        answer = requests.apply(request, situation)
+        store, name = reconciler.ports.store, reconciler.role.name
+        store.save_registry(answer.registry)
+        store.save_intent(name, answer.intent)
+        memory = reconciler.memory
+        memory.permitted = memory.permitted | answer.permitted
+        for incarnation in answer.forgiven:
+            memory.forgive(incarnation)
+        reconciler.ports.log.event("request", f"{request.verb}: {answer.message}", role=name)
+        self.wake()
+        return answer
+
+    async def _begun(self, reconciler: Reconciler, before: int) -> str | None:
+        """The id of the operation that came of a request, or None if none had to."""
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS):
+                while self._last_id(reconciler) == before:
+                    waiting = self._published
+                    passes = asyncio.ensure_future(self._idle_pass())
+                    await asyncio.wait(
+                        {passes, asyncio.ensure_future(waiting.wait())},
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    if passes.done() and self._last_id(reconciler) == before:
+                        return None
+        except TimeoutError:
+            return None
+        return str(self._last_id(reconciler))
+
+    async def _idle_pass(self) -> None:
+        """One whole pass has been made since now."""
+        await asyncio.sleep(0.05)
+        async with self._lock:
+            return
+
+    def _abort(self, reconciler: Reconciler, operation_id: str) -> Json:
+        current = reconciler.operation
+        if current is None or current.id != operation_id:
+            raise NotFoundError(
+                "NoSuchOperation",
+                f"operation {operation_id} is not running",
+                "nodestoragectl operations",
+            )
+        if current.stage is not Stage.FORWARD:
+            raise RefusedError("NotAbortable", "it is going back already, or waits out its grace")
+        reconciler.executor.aborting = True
+        return {
+            "operationId": operation_id,
+            "changed": True,
+            "message": f"operation {operation_id} ends after its current step",
+            "hint": "",
+        }
+
+    # -- parts ------------------------------------------------------------------------
+
+    def _last_id(self, reconciler: Reconciler) -> int:
+        if reconciler.operation is not None:
+            return int(reconciler.operation.id)
+        history = reconciler.ports.journal.history(reconciler.role.name, 1)
+        return int(history[0].id) if history else 0
+
+    def _one(self, role: str | None) -> Reconciler:
+        chosen = self._chosen(role)
+        if len(chosen) != 1:
+            names = ", ".join(self._roles)
+            raise RequestError("RoleMissing", "there are several roles", f"--role, one of: {names}")
+        return chosen[0]
+
+    def _chosen(self, role: str | None) -> list[Reconciler]:
+        if role is None:
+            return list(self._roles.values())
+        found = self._roles.get(role)
+        if found is None:
+            names = ", ".join(self._roles)
+            raise NotFoundError("NoSuchRole", f"no role {role!r}", f"one of: {names}")
+        return [found]
+
+    def _render(self) -> Json:
+        roles: list[Json] = []
+        running: Json | None = None
+        last: Operation | None = None
+        for name, reconciler in self._roles.items():
+            view = reconciler.view
+            if view is None:
+                continue
+            rendered = report.role(view, self._since.get(name, {}))
+            if self._note_transitions(name, rendered, view.observation.time):
+                rendered = report.role(view, self._since[name])
+            roles.append(rendered)
+            if view.operation is not None:
+                running = report.operation(view.operation)
+            if view.last is not None and (last is None or int(view.last.id) > int(last.id)):
+                last = view.last
+        return {
+            "roles": roles,
+            "operation": running,
+            "lastOperation": report.operation(last) if last else None,
+        }
+
+    def _note_transitions(self, name: str, rendered: Json, now: str) -> bool:
+        """True if a condition's status changed; its time is kept."""
+        found = rendered["conditions"]
+        assert isinstance(found, list)
+        statuses = {each["type"]: each["status"] for each in found}
+        before, since = self._statuses.get(name, {}), self._since.setdefault(name, {})
+        moved = [kind for kind, status in statuses.items() if before.get(kind) != status]
+        since.update(dict.fromkeys(moved, now))
+        self._statuses[name] = statuses
+        return bool(moved)
+
+
+def _executes(reconciler: Reconciler) -> bool:
+    operation = reconciler.operation
+    return operation is not None and operation.stage is not Stage.GRACE
+
+
+def _text(arguments: Json, key: str) -> str | None:
+    value = arguments.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _cursor(event: Json) -> int:
+    cursor = event["cursor"]
+    return cursor if isinstance(cursor, int) else 0

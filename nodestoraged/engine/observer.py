@@ -1,0 +1,87 @@
+"""Read the world once, into one frozen value.
+
+Nothing read here can hang: device properties come from udev and sysfs, mounts from
+mountinfo, units from the service manager with its own deadline.  No path of a stick is
+touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nodestoraged.model.config import DaemonConfig, MountNamespace, RoleConfig
+from nodestoraged.model.device import Incarnation
+from nodestoraged.model.observation import Observation, Setback
+from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
+from nodestoraged.ports import Ports
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What one engine remembers of this daemon's life; a restart forgets it on purpose."""
+
+    profile: RuntimeProfile
+    setbacks: tuple[Setback, ...] = ()
+    permitted: frozenset[Incarnation | None] = field(default_factory=frozenset)
+
+    def hold_against(self, setback: Setback) -> None:
+        """`setback` counts from now on, in the place of an older one of the same insertion."""
+        kept = tuple(s for s in self.setbacks if s.incarnation != setback.incarnation)
+        self.setbacks = (*kept, setback)
+
+    def forgive(self, incarnation: Incarnation) -> None:
+        """Nothing is held against this insertion any more."""
+        self.setbacks = tuple(s for s in self.setbacks if s.incarnation != incarnation)
+
+
+async def observe(
+    ports: Ports, role: RoleConfig, daemon: DaemonConfig, memory: Memory
+) -> Observation:
+    """One reading of everything that decisions about `role` look at."""
+    profile = memory.profile
+    now = ports.clock.boottime()
+    devices = ports.devices.devices()
+    mounts = ports.mounts.read()
+    root = mounts.at(profile.root)
+    gone = (
+        frozenset({root.number})
+        if root is not None and not ports.devices.exists(root.number)
+        else frozenset()
+    )
+    units = await _units(ports, profile)
+    shutting_down = await ports.services.shutting_down()
+    # From here on nothing is awaited: what a request or an operation has just written is seen.
+    _count, last_insertion = ports.devices.insertions()
+    present = {device.incarnation for device in devices}
+    memory.setbacks = tuple(s for s in memory.setbacks if s.incarnation in present)
+    return Observation(
+        now=now,
+        time=ports.clock.wall(),
+        boot_id=ports.clock.boot_id(),
+        profile=profile,
+        devices=devices,
+        gone=gone,
+        mounts=mounts,
+        units=units,
+        registry=ports.store.registry(),
+        intent=ports.store.intent(role.name),
+        entry=ports.journal.open_operation(role.name),
+        setbacks=memory.setbacks,
+        fence_up=ports.fence.is_up(role.name),
+        runtime_installed=any(
+            unit.state is not UnitState.MISSING
+            for unit in units
+            if unit.name in profile.runtime_units
+        ),
+        shutting_down=shutting_down,
+        stuck_children=ports.disks.stuck,
+        permitted=memory.permitted,
+        namespace_shared=daemon.mount_namespace is MountNamespace.OWN
+        or ports.mounts.in_host_namespace(),
+        settling_until=last_insertion + daemon.settle_seconds if last_insertion else 0.0,
+    )
+
+
+async def _units(ports: Ports, profile: RuntimeProfile) -> tuple[Unit, ...]:
+    names = dict.fromkeys((*profile.runtime_units, *profile.kubelet_units))
+    return tuple([await ports.services.unit(name) for name in names])

@@ -1,0 +1,55 @@
+"""The mount table as one reading of mountinfo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodestoraged.model.device import DeviceNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One line of /proc/self/mountinfo (see proc_pid_mountinfo(5)).
+
+    `root` is the directory of the file system that is mounted; `read_only` is true if
+    either the mount or its superblock is.
+    """
+
+    id: int
+    number: DeviceNumber
+    root: str
+    target: str
+    fstype: str
+    source: str
+    read_only: bool = False
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountTable:
+    """All mounts in the order of the kernel: a later one on the same target hides the earlier."""
+
+    mounts: tuple[Mount, ...] = ()
+
+    def stack(self, target: str) -> tuple[Mount, ...]:
+        """All mounts made exactly on `target`, the visible one last."""
+        return tuple(mount for mount in self.mounts if mount.target == target)
+
+    def at(self, target: str) -> Mount | None:
+        """The visible mount made exactly on `target`, or None."""
+        stack = self.stack(target)
+        return stack[-1] if stack else None
+
+    def covering(self, path: str) -> Mount | None:
+        """The visible mount that `path` lies on: longest prefix, last of equals."""
+        best: Mount | None = None
+        for mount in self.mounts:
+            prefix = mount.target.rstrip("/") + "/"
+            under = path == mount.target or path.startswith(prefix)
+            if under and (best is None or len(mount.target) >= len(best.target)):
+                best = mount
+        return best
+
+    def of(self, number: DeviceNumber) -> tuple[Mount, ...]:
+        """Every mount of this device's file system."""
+        return tuple(mount for mount in self.mounts if mount.number == number)

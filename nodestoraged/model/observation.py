@@ -1,0 +1,149 @@
+"""One reading of the world for one role: the only thing that decisions may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodestoraged.model.device import BlockDevice, DeviceNumber, Incarnation
+from nodestoraged.model.mount import Mount, MountTable
+from nodestoraged.model.operation import Operation
+from nodestoraged.model.reason import Reason
+from nodestoraged.model.registry import Intent, Marked, Registry
+from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setback:
+    """Something that an insertion did wrong; void at `until`, or with the insertion if None."""
+
+    incarnation: Incarnation
+    reason: Reason
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What the mount table says serves the root.
+
+    `device` is the slot's device.  `mount` is None for the internal directory.  `dead`: a
+    mount is there whose device is gone or failed its probe.  `foreign`: a mount of a device
+    that claims no role here, which is therefore the node's own business.
+    """
+
+    mount: Mount | None = None
+    device: BlockDevice | None = None
+    dead: bool = False
+    foreign: bool = False
+
+    @property
+    def source(self) -> str:
+        """slot, internal or none, as in the contract."""
+        if self.dead:
+            return "none"
+        return "slot" if self.device else "internal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Everything that was read, at `now` (boot-time seconds) of `boot_id`.
+
+    `gone` are the numbers of mounted devices that sysfs no longer has.  `entry` is the open
+    operation of the journal.  `runtime_installed` is false where no unit and no socket of
+    the profile exists.  `permitted` are the insertions (None: the internal directory) for
+    which a verb, said in this daemon's life, allows a running runtime to be stopped.  Until
+    `settling_until` more devices may follow an insertion, so no stick is chosen by itself.
+    `namespace_shared` is false where a mount made here would not be seen by the runtime.
+    """
+
+    now: float
+    time: str
+    boot_id: str
+    profile: RuntimeProfile
+    devices: tuple[BlockDevice, ...] = ()
+    gone: frozenset[DeviceNumber] = frozenset()
+    mounts: MountTable = MountTable()
+    units: tuple[Unit, ...] = ()
+    registry: Registry = Registry()
+    intent: Intent = Intent()
+    entry: Operation | None = None
+    setbacks: tuple[Setback, ...] = ()
+    fence_up: bool = False
+    runtime_installed: bool = True
+    shutting_down: bool = False
+    stuck_children: int = 0
+    permitted: frozenset[Incarnation | None] = frozenset()
+    settling_until: float = 0.0
+    namespace_shared: bool = True
+
+    def unit(self, name: str) -> Unit | None:
+        """The unit of that name, or None if it was not asked for."""
+        return next((unit for unit in self.units if unit.name == name), None)
+
+    def running(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `names` that run or are about to, in that order."""
+        return tuple(name for name in names if (unit := self.unit(name)) and unit.runs)
+
+    def installed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `names` that exist on this node."""
+        return tuple(
+            name
+            for name in names
+            if (unit := self.unit(name)) and unit.state is not UnitState.MISSING
+        )
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """Units that we stopped in this boot, could not start again, and that do not run yet."""
+        if self.intent.owed_boot_id != self.boot_id:
+            return ()
+        running = self.running(self.intent.owed_units)
+        return tuple(name for name in self.intent.owed_units if name not in running)
+
+    def marked(self, marks: tuple[Marked, ...], incarnation: Incarnation) -> bool:
+        """True if one of `marks` is of this insertion in this boot."""
+        return Marked(incarnation=incarnation, boot_id=self.boot_id) in marks
+
+    @property
+    def runtime_runs(self) -> bool:
+        """True if the runtime's unit runs or is about to."""
+        return bool(self.running(self.profile.runtime_units))
+
+    @property
+    def kubelet_runs(self) -> bool:
+        """True if kubelet's unit runs or is about to."""
+        return bool(self.running(self.profile.kubelet_units))
+
+    def setback(self, incarnation: Incarnation) -> Setback | None:
+        """What is held against this insertion now."""
+        return next(
+            (
+                setback
+                for setback in self.setbacks
+                if setback.incarnation == incarnation
+                and (setback.until is None or self.now < setback.until)
+            ),
+            None,
+        )
+
+    def device_of(self, mount: Mount) -> BlockDevice | None:
+        """The present device of a mount; by its source where st_dev is anonymous (btrfs)."""
+        for device in self.devices:
+            if mount.number.major == 0:
+                if device.devnode == mount.source:
+                    return device
+            elif device.number == mount.number:
+                return device
+        return None
+
+    def serving(self) -> Serving:
+        """What serves the root now, by the mount table and nothing else."""
+        mount = self.mounts.at(self.profile.root)
+        if mount is None:
+            return Serving()
+        device = self.device_of(mount)
+        if device is None:
+            gone = mount.number in self.gone
+            return Serving(mount=mount, dead=gone, foreign=not gone)
+        setback = self.setback(device.incarnation)
+        dead = setback is not None and setback.reason in {Reason.PROBE_FAILED, Reason.HUNG}
+        return Serving(mount=mount, device=device, dead=dead)

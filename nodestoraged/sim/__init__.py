@@ -1,0 +1,1 @@
+"""The simulated node: the same ports, in memory, with faults, one seed and a virtual clock."""

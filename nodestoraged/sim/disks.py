@@ -1,0 +1,102 @@
+"""The worker's children of a `World`: everything that touches a disk."""
+
+from __future__ import annotations
+
+from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.errors import StepError
+from nodestoraged.sim.world import Violation, World
+
+
+class SimDisks:
+    """The worker's children."""
+
+    stuck = 0
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def check(self, device: BlockDevice, *, deadline_seconds: float) -> str:
+        """fsck."""
+        with self._world.effect("check"):
+            self._world.touch(device)
+            medium = self._world.medium_of(device.number)
+            if medium is not None and medium.broken_filesystem:
+                raise StepError("FsckFailed", "unexpected inconsistency")
+        return "clean"
+
+    async def mount(self, device: BlockDevice, target: str, *, deadline_seconds: float) -> None:
+        """mount."""
+        with self._world.effect("mount"):
+            self._world.touch(device, write=True)
+            if self._world.runtime_alive:
+                raise Violation("I1: a mount under a live runtime")
+            self._world.root_mounts.append(device.number)
+            self._world.mount_ids += 1
+
+    async def unmount(self, target: str, *, dead: bool, deadline_seconds: float) -> None:
+        """umount."""
+        with self._world.effect("unmount"):
+            if not self._world.root_mounts:
+                return
+            if self._world.runtime_alive and dead:
+                raise Violation("I1: a root was taken away lazily from under the runtime")
+            if self._world.runtime_alive:
+                raise StepError("Busy", "the runtime holds it")
+            if self._world.pods and not dead:
+                raise StepError("Busy", "pods hold it")
+            number = self._world.root_number
+            gone = self._world.medium_of(number)
+            if dead and gone is not None and number not in self._world.condemned:
+                raise Violation("a live device was unmounted lazily")
+            self._world.root_mounts.pop()
+
+    async def release(self, device: BlockDevice, *, deadline_seconds: float) -> None:
+        """O_EXCL."""
+        with self._world.effect("release"):
+            if device.number in self._world.root_mounts or self._world.pods:
+                raise StepError("Busy", f"{device.devnode} is still held")
+
+    async def clear_state(
+        self, state_dir: str, root: str, *, dead: bool, deadline_seconds: float
+    ) -> None:
+        """The state directory."""
+        with self._world.effect("clear-state"):
+            if self._world.runtime_alive:
+                raise Violation("the state of a live runtime was cleared")
+
+    async def probe_read(self, device: BlockDevice, *, deadline_seconds: float) -> float:
+        """A direct read."""
+        try:
+            with self._world.effect("probe-read"):
+                self._world.touch(device)
+        except StepError:
+            self._world.condemned.add(device.number)
+            raise
+        return 0.001
+
+    async def probe_write(self, path: str, *, deadline_seconds: float) -> float:
+        """create, write, fsync, unlink."""
+        with self._world.effect("probe-write"):
+            medium = self._world.medium_of(self._world.root_number)
+            if self._world.root_mounts and (medium is None or medium.dead):
+                raise StepError("IoError", "input/output error")
+            if medium is not None:
+                medium.writes += 1
+        return 0.002
+
+    async def settle_writes(self, path: str, *, deadline_seconds: float) -> None:
+        """syncfs."""
+
+    async def leftover_shims(self, socket: str, *, deadline_seconds: float) -> int:
+        """Pods outlive their runtime."""
+        return self._world.pods
+
+    async def kill_shims(self, socket: str, *, deadline_seconds: float) -> int:
+        """SIGKILL."""
+        with self._world.effect("kill-shims"):
+            killed, self._world.pods = self._world.pods, 0
+        return killed
+
+    async def capacity(self, path: str, *, deadline_seconds: float) -> tuple[int, int]:
+        """statvfs."""
+        return 64 << 30, 32 << 30

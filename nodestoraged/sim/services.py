@@ -1,0 +1,202 @@
+"""The init system, the fence, the runtime, kubelet and the hooks of a `World`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nodestoraged.model.errors import StepError
+from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
+from nodestoraged.sim.world import (
+    INTERNAL_NUMBER,
+    KUBELET,
+    PROFILE,
+    RUNTIME,
+    Violation,
+    World,
+)
+
+
+class SimServices:
+    """An init system."""
+
+    name = "sim"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def unit(self, name: str) -> Unit:
+        """As it is now."""
+        unit = self._world.units.get(name)
+        if unit is None:
+            return Unit(name=name, state=UnitState.MISSING)
+        along = self._world.kubelet_requires_runtime and name == RUNTIME
+        kubelet = self._world.units[KUBELET].state is UnitState.ACTIVE
+        return Unit(
+            name=name,
+            state=unit.state,
+            job_queued=unit.job_queued,
+            main_pid=unit.pid if unit.state is UnitState.ACTIVE else 0,
+            takes_along=(KUBELET,) if along and kubelet else (),
+        )
+
+    async def start(self, name: str, *, wait: bool, deadline_seconds: float) -> None:
+        """Refused by the fence; before READY a start of what is ordered after us hangs."""
+        with self._world.effect(f"start {name}"):
+            if not self._world.ready:
+                raise Violation(f"decision 13: {name} was started before READY")
+            if self._world.stopping:
+                raise StepError("ShuttingDown", "transaction is destructive")
+            if name == RUNTIME and self._world.root_mounts:
+                medium = self._world.medium_of(self._world.root_number)
+                if medium is None or medium.dead:
+                    raise StepError("StartFailed", "containerd: input/output error")
+            if not self._world.start_unit(name):
+                raise StepError("ConditionFailed", f"{name}: its condition failed")
+
+    async def stop(self, name: str, *, deadline_seconds: float) -> None:
+        """SIGTERM."""
+        with self._world.effect(f"stop {name}"):
+            if not self._world.ready:
+                raise Violation(f"decision 13: {name} was stopped before READY")
+            self._world.stop_unit(name)
+
+    async def shutting_down(self) -> bool:
+        """On the way down."""
+        return self._world.stopping
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class SimFence:
+    """Files below /run: gone with the boot."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def is_up(self, role: str) -> bool:
+        """Raised."""
+        return role in self._world.fences
+
+    def raise_(self, role: str) -> None:
+        """Up."""
+        with self._world.effect("raise-fence"):
+            self._world.fences.add(role)
+
+    def lower(self, role: str) -> None:
+        """Down."""
+        with self._world.effect("lower-fence"):
+            self._world.fences.discard(role)
+
+
+class SimRuntime:
+    """containerd: answers from memory whatever happens to its disk."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def open(self, profile: RuntimeProfile) -> None:
+        """Warm."""
+
+    async def close(self) -> None:
+        """Gone."""
+
+    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
+        """RuntimeReady is always true."""
+        alive = self._world.runtime_alive
+        return RuntimeReading(installed=True, answering=alive, version="1.6.20", pods=None)
+
+    async def foreign_containers(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> tuple[str, ...]:
+        """moby, default."""
+        return self._world.foreign
+
+    async def stop_pods(
+        self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
+    ) -> int:
+        """Through CRI."""
+        with self._world.effect("stop-pods"):
+            stopped, self._world.pods = self._world.pods, 0
+        return stopped
+
+    async def prove(self, profile: RuntimeProfile, *, deadline_seconds: float) -> ProofReading:
+        """Every link, of the process that runs now."""
+        world = self._world
+        with world.effect("prove"):
+            if not world.runtime_alive:
+                raise StepError("RuntimeUnavailable", "nothing answers")
+            medium = world.medium_of(world.root_number)
+            dead = bool(world.root_mounts) and (medium is None or medium.dead)
+        if dead:
+            world.condemned.add(world.root_number)
+        return ProofReading(
+            at=world.now,
+            runtime_version="1.6.20",
+            runtime_pid=world.units[RUNTIME].pid,
+            mountpoint=f"{PROFILE.root}/io.containerd.snapshotter.v1.overlayfs",
+            path_number=world.root_number,
+            lock_numbers=(world.runtime_root or INTERNAL_NUMBER,),
+            mount_number=world.root_number,
+            mount_read_only=False,
+            root_mount_ids=(1, 1, 1),
+            capacity_bytes=16 << 30,
+            available_bytes=8 << 30,
+            write_seconds=None if dead else 0.002,
+            snapshotter="overlayfs",
+            namespace_exists=True,
+            images=len(world.images()),
+            snapshots=0,
+            pods=world.pods,
+            sandbox_image="pause",
+            sandbox_image_present="pause" in world.images(),
+        )
+
+    async def save_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> str:
+        """The archive has what the root has."""
+        with self._world.effect("save-images"):
+            self._world.archive |= self._world.images() & {"pause"}
+        return "kept"
+
+    async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
+        """From the archive."""
+        with self._world.effect("load-images"):
+            if "pause" not in self._world.images():
+                self._world.images().update(self._world.archive)
+        return "pause" in self._world.images()
+
+
+class SimKubelet:
+    """Says ok even when the runtime is down."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def healthy(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
+        """Its process lives."""
+        return self._world.units[KUBELET].state is UnitState.ACTIVE
+
+    async def capacity_bytes(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> int | None:
+        """Port 10255 is off."""
+        return None
+
+    async def started_at(self, unit: Unit) -> float | None:
+        """Its process."""
+        return self._world.units[KUBELET].started_at
+
+
+class SimHooks:
+    """Hooks that always succeed, unless a fault says otherwise."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def run(
+        self, argv: Sequence[str], environment: dict[str, str], *, deadline_seconds: float
+    ) -> None:
+        """The program."""
+        with self._world.effect(f"hook {argv[0]}"):
+            pass

@@ -1,0 +1,352 @@
+"""What the simulated node is made of, and what must never happen to it.
+
+The world asserts what a kernel would not: a root that is swapped under a live runtime, a
+second mount on the root, a touch of a stick that nobody trusted.  A broken assertion is
+`Violation`, which no code of ours catches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from nodestoraged.model.config import RoleConfig, Trust
+from nodestoraged.model.device import BlockDevice, DeviceNumber
+from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.model.operation import Operation, Stage
+from nodestoraged.model.registry import Intent, Registry
+from nodestoraged.model.runtime import RuntimeProfile, UnitState
+
+INTERNAL_NUMBER = DeviceNumber(254, 1)
+EFFECT_SECONDS = 0.05
+RUNTIME = "containerd.service"
+KUBELET = "kubelet.service"
+PROFILE = RuntimeProfile(
+    name="containerd",
+    runtime_units=(RUNTIME,),
+    kubelet_units=(KUBELET,),
+    root="/var/lib/containerd",
+    state="/run/containerd",
+    socket="/run/containerd/containerd.sock",
+)
+
+
+class Violation(BaseException):
+    """An invariant of the design is broken: the test must fail, nothing may catch it."""
+
+
+class PowerCut(BaseException):
+    """The machine is gone in the middle of an effect."""
+
+
+class DaemonCrash(BaseException):
+    """The daemon alone is gone in the middle of an effect."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Medium:
+    """A stick as matter: what is on it goes with it, wherever it is plugged in."""
+
+    device: BlockDevice
+    images: set[str] = field(default_factory=set)
+    writes: int = 0
+    dead: bool = False
+    broken_filesystem: bool = False
+
+
+@dataclass(slots=True)
+class SimUnit:
+    """A service; `enabled` ones are started by a boot."""
+
+    state: UnitState = UnitState.INACTIVE
+    enabled: bool = True
+    job_queued: bool = False
+    pid: int = 0
+    started_at: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Faults:
+    """What goes wrong, by the number of the effect; each fires once and says so in `fired`.
+
+    `fail` and `hang`: the effect does not happen; `late`: it happens and is not known to.
+    `cut-`, `crash-` and `down-` (before, after): the power, the daemon, or the system going
+    down.  `term`: SIGTERM.  `yank NAME`, `die NAME`, `start UNIT`, `stop UNIT`: somebody.
+    """
+
+    plan: dict[int, str] = field(default_factory=dict)
+    count: int = 0
+    fired: list[tuple[int, str]] = field(default_factory=list)
+
+
+class World:
+    """One node's hardware, kernel, services and disk, with a virtual clock."""
+
+    def __init__(self, role: RoleConfig) -> None:
+        self.role = role
+        self.now = 100.0
+        self.boot = 1
+        self.diskseq = 0
+        self.inserted = 0
+        self.insertion_at = 0.0
+        self.removal_at = 0.0
+        self.media: dict[str, Medium] = {}
+        self.plugged: dict[str, BlockDevice] = {}
+        self.root_mounts: list[DeviceNumber] = []
+        self.mount_ids = 100
+        self.condemned: set[DeviceNumber] = set()
+        self.internal_images: set[str] = {"pause"}
+        self.units = {RUNTIME: SimUnit(), KUBELET: SimUnit()}
+        self.kubelet_requires_runtime = False
+        self.fences: set[str] = set()
+        self.runtime_root: DeviceNumber | None = None
+        self.pods = 0
+        self.foreign: tuple[str, ...] = ()
+        self.archive: set[str] = set()
+        self.registry = Registry()
+        self.intents: dict[str, Intent] = {}
+        self.open: dict[str, Operation] = {}
+        self.closed: list[Operation] = []
+        self.last_id = 0
+        self.stopping = False
+        self.ready = False
+        self.faults = Faults()
+        self.on_effect: Callable[[str], None] | None = None
+        self.on_term: Callable[[], None] = lambda: None
+        self.trace: list[str] = []
+
+    # -- matter -----------------------------------------------------------------------
+
+    def make(self, name: str, **traits: object) -> Medium:
+        """A new stick of that name, not plugged in."""
+        defaults: dict[str, object] = {
+            "devnode": "",
+            "number": DeviceNumber(0, 0),
+            "diskseq": None,
+            "disk": "",
+            "size_bytes": 16 << 30,
+            "fstype": "ext4",
+            "uuid": f"{name}-uuid",
+            "label": "containerd-opt",
+            "serial": f"SER-{name}",
+        }
+        device = BlockDevice(**{**defaults, **traits})  # type: ignore[arg-type]
+        self.media[name] = Medium(device=device)
+        return self.media[name]
+
+    def plug(self, name: str) -> BlockDevice:
+        """The stick is in a port: a new devnode, number and diskseq."""
+        assert name not in self.plugged
+        self.inserted += 1
+        self.insertion_at = self.now
+        return self._appear(name, self.inserted)
+
+    def _appear(self, name: str, inserted: int) -> BlockDevice:
+        self.diskseq += 1
+        letter = f"sd{self.diskseq}"
+        device = replace(
+            self.media[name].device,
+            devnode=f"/dev/{letter}1",
+            disk=f"/dev/{letter}",
+            number=DeviceNumber(8, self.diskseq * 16 + 1),
+            diskseq=self.diskseq,
+            inserted=inserted,
+        )
+        self.media[name].device = device
+        self.plugged[name] = device
+        return device
+
+    def relabel(self, name: str, **traits: object) -> None:
+        """What udev says of a stick changes (mkfs, e2label, a write-protect switch)."""
+        device = replace(self.media[name].device, **traits)  # type: ignore[arg-type]
+        self.media[name].device = device
+        if name in self.plugged:
+            self.plugged[name] = device
+
+    def pull(self, name: str) -> None:
+        """The stick is out; a mount of it stays in the table, as with a real kernel."""
+        del self.plugged[name]
+        self.removal_at = self.now
+
+    def medium_of(self, number: DeviceNumber) -> Medium | None:
+        """The plugged stick of that number, or None."""
+        for name, device in self.plugged.items():
+            if device.number == number:
+                return self.media[name]
+        return None
+
+    # -- kernel and services ----------------------------------------------------------
+
+    @property
+    def root_number(self) -> DeviceNumber:
+        """The device that the runtime root lies on now."""
+        return self.root_mounts[-1] if self.root_mounts else INTERNAL_NUMBER
+
+    @property
+    def runtime_alive(self) -> bool:
+        """True while the runtime's process exists."""
+        return self.units[RUNTIME].state is UnitState.ACTIVE
+
+    def images(self) -> set[str]:
+        """The images in the root in force."""
+        if not self.root_mounts:
+            return self.internal_images
+        medium = self.medium_of(self.root_number)
+        return medium.images if medium else set()
+
+    def start_unit(self, name: str) -> bool:
+        """A start by anybody; False if the fence's condition prevented it."""
+        unit = self.units[name]
+        if self.stopping:
+            return False
+        if unit.state is UnitState.ACTIVE:
+            return True
+        if self.kubelet_requires_runtime and name == KUBELET and not self.start_unit(RUNTIME):
+            return False
+        if self.role.name in self.fences:
+            unit.job_queued = False
+            return False
+        unit.state, unit.job_queued = UnitState.ACTIVE, False
+        unit.pid = int(self.now * 100) + len(self.trace) + 1
+        unit.started_at = self.now
+        if name == RUNTIME:
+            self.runtime_root = self.root_number
+            self._between_roots()
+        if self.runtime_alive and self.units[KUBELET].state is UnitState.ACTIVE:
+            self.pods = 1
+        return True
+
+    def _between_roots(self) -> None:
+        """I1: the bare directory is no root for a runtime while an operation swaps two slots."""
+        entry = self.open.get(self.role.name)
+        if entry is None or self.root_mounts or entry.stage is not Stage.FORWARD:
+            return
+        if not entry.source.internal and not entry.target.internal:
+            raise Violation("I1: the runtime was started between two roots")
+
+    def stop_unit(self, name: str) -> None:
+        """A stop by anybody; the runtime's pods stay, as with KillMode=process."""
+        self.units[name].state = UnitState.INACTIVE
+        self.units[name].job_queued = False
+        if name == RUNTIME:
+            self.runtime_root = None
+            if self.kubelet_requires_runtime:
+                self.stop_unit(KUBELET)
+
+    def boot_services(self) -> None:
+        """What the init system does once we are READY."""
+        for name in (RUNTIME, KUBELET):
+            if self.units[name].job_queued:
+                self.start_unit(name)
+
+    def power_cycle(self) -> None:
+        """Another boot: memory is gone, matter and disk stay, devices come up anew."""
+        self.boot += 1
+        self.now += 30
+        self.root_mounts, self.runtime_root, self.pods = [], None, 0
+        self.fences.clear()
+        self.condemned.clear()
+        self.stopping = self.ready = False
+        self.inserted, self.insertion_at, self.removal_at = 0, 0.0, 0.0
+        for unit in self.units.values():
+            unit.state, unit.job_queued = UnitState.INACTIVE, unit.enabled
+        for name in tuple(self.plugged):
+            self._appear(name, 0)
+
+    # -- faults and invariants --------------------------------------------------------
+
+    def effect(self, what: str) -> Effect:
+        """Count one effect, let its fault fire before or after it, and check the invariants."""
+        return Effect(self, what)
+
+    def authorised(self, device: BlockDevice) -> bool:
+        """True if a person or the configuration allowed this stick to be touched (I7)."""
+        if self.role.trust is Trust.LABEL:
+            return True
+        listed = any(entry.uuid == device.uuid for entry in self.role.allow)
+        enrolled = any(s.identity.uuid == device.uuid for s in self.registry.sticks)
+        return self.role.trust is Trust.ENROLLED and (listed or enrolled)
+
+    def touch(self, device: BlockDevice, *, write: bool = False) -> None:
+        """A child opens the stick; it must be allowed, here, and alive."""
+        if not self.authorised(device):
+            raise Violation(f"I7: {device.devnode} was touched without trust")
+        medium = self.medium_of(device.number)
+        if medium is None:
+            raise StepError("Gone", f"{device.devnode} is gone")
+        if medium.dead:
+            raise StepError("IoError", f"{device.devnode}: input/output error")
+        medium.writes += write
+
+    def check(self) -> None:
+        """The invariants that hold at every moment."""
+        if len(self.root_mounts) > 1:
+            raise Violation("I3: two mounts are stacked on the root")
+        if self.runtime_alive and self.runtime_root != self.root_number:
+            raise Violation(
+                f"I1: the runtime runs on {self.runtime_root}, the root is {self.root_number}"
+            )
+        if len(self.open) > 1:
+            raise Violation("I6: two operations are open")
+
+
+class Effect:
+    """One effect on the world as a context: faults fire at its edges, invariants hold after."""
+
+    def __init__(self, world: World, what: str) -> None:
+        self._world = world
+        self._what = what
+        self._fault = ""
+
+    def __enter__(self) -> None:
+        world = self._world
+        world.faults.count += 1
+        world.now += EFFECT_SECONDS
+        world.trace.append(self._what)
+        self._fault = world.faults.plan.pop(world.faults.count, "")
+        if self._fault:
+            world.faults.fired.append((world.faults.count, self._fault))
+        self._somebody()
+        self._edge("before")
+        if self._fault == "fail":
+            raise StepError("Injected", f"{self._what} failed")
+        if self._fault == "hang":
+            world.now += 30
+            raise StepTimeout("Hung", f"{self._what} hangs")
+        if world.on_effect is not None:
+            world.on_effect(self._what)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._world.check()
+            self._edge("after")
+            if self._fault == "late":
+                self._world.now += 30
+                raise StepTimeout("Hung", f"{self._what} hangs")
+
+    def _edge(self, edge: str) -> None:
+        if self._fault == f"cut-{edge}":
+            raise PowerCut(self._what)
+        if self._fault == f"crash-{edge}":
+            raise DaemonCrash(self._what)
+        if self._fault == f"down-{edge}":
+            self._world.stopping = True
+
+    def _somebody(self) -> None:
+        """A person or a program does something just now."""
+        world = self._world
+        verb, _, name = self._fault.partition(" ")
+        match verb:
+            case "yank" if name in world.plugged:
+                world.pull(name)
+            case "die" if name in world.media:
+                world.media[name].dead = True
+            case "start":
+                world.start_unit(name)
+                world.check()
+            case "stop":
+                world.stop_unit(name)
+            case "term":
+                world.on_term()
+            case _:
+                return

@@ -1,0 +1,1 @@
+"""The tests; a package, so that no other package called `tests` on the path stands before it."""

@@ -1,0 +1,70 @@
+"""What every test gets: marks by place, a deadline for unit tests, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+_HERE = Path(__file__).parent
+#: A unit test that takes longer waits for something that it should not.
+_UNIT_SECONDS = 20
+
+hypothesis.settings.register_profile("dev", max_examples=100, print_blob=True)
+hypothesis.settings.register_profile(
+    "ci", max_examples=2000, print_blob=True, derandomize=True, deadline=None
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write what is seen to tests/golden"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The directory says what a test needs, so that no mark can be forgotten."""
+    for item in items:
+        place = item.path.relative_to(_HERE).parts[0]
+        if place in {"integration", "vm", "style"}:
+            item.add_marker(getattr(pytest.mark, place))
+        elif place == "unit" and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_UNIT_SECONDS))
+    # Cheap and telling first: a wrong layer or rule explains many a failure that follows.
+    order = ("style", "unit", "property", "golden", "contract", "integration", "vm")
+    items.sort(
+        key=lambda item: next(
+            (
+                rank
+                for rank, place in enumerate(order)
+                if item.path.relative_to(_HERE).parts[0] == place
+            ),
+            len(order),
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package, built from the tree as it stands."""
+    out = tmp_path_factory.mktemp("deb")
+    done = subprocess.run(
+        [_HERE.parent / "packaging" / "deb" / "build", out],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"no package:\n{done.stdout}{done.stderr}", pytrace=False)
+    (found,) = out.iterdir()
+    return found
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """True if the golden files are to be written instead of compared."""
+    return bool(request.config.getoption("--update-golden"))

@@ -1,0 +1,114 @@
+"""What init, udev and sysusers read: valid, sandboxed as far as it can be, and no further."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+UNIT = TOP / "init" / "systemd" / "nodestoraged.service"
+FENCE = TOP / "init" / "systemd" / "10-nodestoraged.conf"
+RULES = TOP / "init" / "udev" / "61-nodestoraged.rules"
+
+
+def setting(name: str, text: str) -> list[str]:
+    """Every word of every line that sets `name`."""
+    return " ".join(re.findall(rf"(?m)^{name}=(.*)$", text)).split()
+
+
+def analyze(*arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        ["systemd-analyze", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"SYSTEMD_COLORS": "0"} | environment,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"systemd-analyze {arguments}\n{done.stdout}{done.stderr}", pytrace=False)
+    return done.stdout + done.stderr
+
+
+def test_systemd_finds_no_fault_in_unit_and_fence(tmp_path):
+    # The program and its manual are installed elsewhere: only their absence is forgiven.
+    text = UNIT.read_text().replace("/usr/sbin/nodestoraged", "/bin/true")
+    unit = tmp_path / UNIT.name
+    unit.write_text(text)
+    (tmp_path / "kubelet.service").write_text("[Service]\nExecStart=/bin/true\n")
+    drop_in = tmp_path / "kubelet.service.d" / FENCE.name
+    drop_in.parent.mkdir()
+    drop_in.write_text(FENCE.read_text())
+    said = analyze(
+        "verify",
+        "--man=no",
+        str(unit),
+        str(tmp_path / "kubelet.service"),
+        SYSTEMD_UNIT_PATH=f"{tmp_path}:/usr/lib/systemd/system:/lib/systemd/system",
+    )
+    assert str(tmp_path) not in said
+    assert "nodestoraged" not in said
+
+
+def test_the_units_exposure_is_at_most_4_4():
+    said = analyze("security", "--offline=true", "--threshold=44", str(UNIT))
+    assert re.search(r"Overall exposure level for nodestoraged\.service: [0-4]\.", said)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BindPaths", "BindReadOnlyPaths", "ExecPaths", "ExtensionImages", "InaccessiblePaths",
+        "LogNamespace", "MountAPIVFS", "MountFlags", "MountImages", "NoExecPaths", "PrivateDevices",
+        "PrivateIPC", "PrivateMounts", "PrivateNetwork", "PrivateTmp", "PrivateUsers", "ProcSubset",
+        "ProtectControlGroups", "ProtectHome", "ProtectKernelLogs", "ProtectKernelModules",
+        "ProtectKernelTunables", "ProtectProc", "ProtectSystem", "ReadOnlyPaths", "ReadWritePaths",
+        "RootDirectory", "RootImage", "TemporaryFileSystem", "DynamicUser", "User",
+    ],
+)  # fmt: skip
+def test_nothing_gives_the_daemon_a_mount_namespace_of_its_own(name):
+    """Its mounts would not reach the runtime, nor uevents it (systemd.exec(5))."""
+    assert setting(name, UNIT.read_text()) == []
+
+
+def test_the_daemon_pulls_no_runtime_in():
+    text = UNIT.read_text()
+    for name in ("Wants", "Requires", "BindsTo", "PartOf", "Upholds", "PropagatesStopTo"):
+        assert setting(name, text) == []
+
+
+def test_what_is_fenced_waits_for_the_decision_too():
+    rules = (TOP / "packaging" / "deb" / "rules").read_text()
+    (fenced,) = re.findall(r"(?m)^FENCED = (.*)$", rules)
+    assert sorted(setting("Before", UNIT.read_text())) == sorted(
+        f"{name}.service" for name in fenced.split()
+    )
+
+
+def test_the_fence_orders_and_holds_and_asks_for_nothing():
+    lines = [line for line in FENCE.read_text().splitlines() if line and line[0] != "#"]
+    assert lines == [
+        "[Unit]",
+        "After=nodestoraged.service",
+        "ConditionPathExists=!/run/nodestorage-fence/containerd",
+    ]
+
+
+def test_a_stop_waits_longer_than_the_pods_grace():
+    (seconds,) = setting("TimeoutStopSec", UNIT.read_text())
+    assert int(seconds) > 60
+
+
+@pytest.mark.parametrize("key", ["ID_FS_LABEL", "ID_PART_ENTRY_NAME"])
+def test_the_udev_rule_knows_the_default_labels(key):
+    from nodestoraged.model.config import RoleConfig
+
+    labels = "|".join(RoleConfig(name="containerd").labels)
+    assert f'ENV{{{key}}}=="{labels}", TAG+="nodestoraged"' in RULES.read_text()
+
+
+def test_the_udev_rule_comes_after_those_that_read_labels():
+    assert RULES.name > "60-persistent-storage.rules"

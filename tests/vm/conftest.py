@@ -1,0 +1,141 @@
+"""Fixtures of the VM tests: per Debian release a booted node, resumed afresh for each test.
+
+`suite` runs a test once per release. `booted` is the cached state of the booted node, static pod
+running; `machine` is a machine resumed from it (1-2 s), for one test. `new_machine` makes machines
+of any other origin, one at a time. `new_stick` makes stick images. When a test fails, console,
+journal, mounts and processes of its machine are kept under --vm-artifacts.
+
+A build, a boot or a tool that fails is an error of the tests that need it, never a skip.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vm.harness.image import Image
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.migration import Saved
+from tests.vm.harness.pool import MachinePool
+from tests.vm.harness.states import ensure_booted
+from tests.vm.harness.stickbox import StickBox
+
+_HERE = Path(__file__).resolve().parent
+_DEFAULT_SUITES = ("trixie", "bookworm")
+# A machine that hangs is cut off by the harness before this.
+_TEST_SECONDS = 900
+_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --vm-artifacts and --vm-suite."""
+    group = parser.getgroup("vm", "virtual machines")
+    group.addoption(
+        "--vm-artifacts",
+        type=Path,
+        default=_HERE / ".artifacts",
+        help="directory for the logs of failed VM tests",
+    )
+    group.addoption(
+        "--vm-suite",
+        action="append",
+        help=f"run the VM tests on this recipe only (repeatable; default {_DEFAULT_SUITES})",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker `vm`."""
+    config.addinivalue_line("markers", "vm: boots a virtual machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this directory `vm`, and give it time for a build and two boots."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.vm)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a `suite` once per release, release by release."""
+    if "suite" in metafunc.fixturenames:
+        suites = metafunc.config.getoption("vm_suite") or _DEFAULT_SUITES
+        metafunc.parametrize("suite", suites, scope="session", indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember on the item that its set-up or call failed, for the fixtures' tear-down."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def suite(request: pytest.FixtureRequest) -> str:
+    """The name of the recipe that the test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def booted(suite: str) -> Saved:
+    """The state of the booted node, its static pod running; built where the cache lacks it."""
+    return ensure_booted(suite)
+
+
+@pytest.fixture(scope="session")
+def image(booted: Saved) -> Image:
+    """The image that the node was booted from."""
+    return booted.image
+
+
+@pytest.fixture(scope="session")
+def stick_box() -> Iterator[StickBox]:
+    """Makes sticks that live as long as the session; for fixtures of wider scope than a test."""
+    with tempfile.TemporaryDirectory(prefix="nodestoraged-sticks-") as directory:
+        yield StickBox(Path(directory))
+
+
+@pytest.fixture
+def new_stick() -> Iterator[StickBox]:
+    """Makes sticks for one test: `new_stick("BLUE01", label=…, fstype="xfs", …)`."""
+    with tempfile.TemporaryDirectory(prefix="nodestoraged-sticks-") as directory:
+        yield StickBox(Path(directory))
+
+
+@pytest.fixture(scope="session")
+def machine_pool() -> Iterator[MachinePool]:
+    """Makes machines for fixtures of wider scope than a test; one lives at a time."""
+    with MachinePool() as pool:
+        yield pool
+
+
+@pytest.fixture
+def new_machine(request: pytest.FixtureRequest, machine_pool: MachinePool) -> Iterator[MachinePool]:
+    """Makes machines for one test: `new_machine(saved_or_image, cache="writeback")`.
+
+    They are closed after it; when it failed, their logs are kept first.
+    """
+    yield machine_pool
+    if request.node.stash.get(_FAILED, False):
+        root: Path = request.config.getoption("vm_artifacts")
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.nodeid.rpartition("/")[2])
+        machine_pool.keep_logs(root / name)
+        (root / ".gitignore").write_text("*\n")
+    machine_pool.close()
+
+
+@pytest.fixture
+def machine(new_machine: MachinePool, booted: Saved) -> Machine:
+    """A machine resumed from the booted state; its disk is its own."""
+    made = new_machine(booted)
+    made.resume()
+    return made

@@ -1,0 +1,1 @@
+"""Virtual machines for the tests: images from recipes, machines, sticks to plug and yank."""

@@ -1,0 +1,145 @@
+"""A machine with the package installed, asked and judged through what its users have."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.vm.harness.guest import Result
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.stick import Stick
+
+#: The images of the static pod: an empty stick has none, and the node has no registry.
+FLOOR = '[role.containerd]\nfloor_images = ["localhost/nodestorage/app:1"]\n'
+ROOT = "/var/lib/containerd"
+_DROP_IN = "/etc/nodestoraged/conf.d/10-test.toml"
+
+
+class Node:
+    """One node.  Every method speaks of what an operator or kubelet would see."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def install(self, deb: Path, config: str = FLOOR) -> None:
+        """The package is installed the way a user does it, with `config` beside it."""
+        self.machine.put_text(config, _DROP_IN)
+        self.machine.put(deb, f"/root/{deb.name}")
+        self.machine.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
+
+    def configure(self, config: str) -> None:
+        """Another drop-in, reloaded."""
+        self.machine.put_text(config, _DROP_IN)
+        self.machine.ssh("systemctl reload nodestoraged")
+
+    def ctl(self, words: str, *, check: bool = True, timeout: float = 180) -> Result:
+        """nodestoragectl WORDS."""
+        return self.machine.ssh(f"nodestoragectl {words}", check=check, timeout=timeout)
+
+    def status(self) -> dict[str, Any]:
+        """The status JSON."""
+        found: dict[str, Any] = json.loads(self.ctl("status -o json").stdout)
+        return found
+
+    def role(self) -> dict[str, Any]:
+        """The one role of the status JSON."""
+        found: dict[str, Any] = self.status()["roles"][0]
+        return found
+
+    def wait_phase(self, phase: str, seconds: float = 90) -> dict[str, Any]:
+        """The node is in `phase`, at rest; returns the role."""
+        result = self.ctl(
+            f"wait --for {phase} --timeout {seconds:.0f}", check=False, timeout=seconds + 30
+        )
+        assert result.code == 0, (
+            f"{result.stderr}\n{self.ctl('status -o wide', check=False).stdout}"
+        )
+        return self.role()
+
+    def until(self, holds: str, seconds: float = 60) -> dict[str, Any]:
+        """`holds` (an expression over `role`) becomes true; returns the role."""
+        end = time.monotonic() + seconds
+        while True:
+            role = self.role()
+            if eval(holds, {"role": role}):  # noqa: S307 - our own test's words
+                return role
+            assert time.monotonic() < end, f"{holds}\n{json.dumps(role, indent=1)}"
+            time.sleep(0.5)
+
+    def candidate(self, stick: Stick) -> dict[str, Any] | None:
+        """The candidate of this serial, or None."""
+        found = [c for c in self.role()["candidates"] if c["serial"] == stick.serial]
+        return found[0] if found else None
+
+    def wait_verdict(self, stick: Stick, verdict: str, seconds: float = 40) -> dict[str, Any]:
+        """`stick` is listed with this verdict; returns its candidate."""
+        end = time.monotonic() + seconds
+        while True:
+            found = self.candidate(stick)
+            if found is not None and found["verdict"] == verdict:
+                return found
+            assert time.monotonic() < end, f"{stick.serial} is {found}"
+            time.sleep(0.5)
+
+    def plug(self, stick: Stick, verdict: str | None = None, **options: Any) -> None:
+        """The stick is in, and if `verdict` is given the daemon has judged it so."""
+        self.machine.plug(stick, **options)
+        if verdict is not None:
+            self.wait_verdict(stick, verdict)
+
+    def bind(self, stick: Stick, name: str) -> dict[str, Any]:
+        """The stick is plugged in, enrolled as `name`, and serves."""
+        self.plug(stick, "waiting")
+        self.ctl(f"enroll {stick.serial} --name {name}")
+        role = self.wait_phase("BOUND")
+        assert role["active"]["name"] == name
+        self.wait_pods()
+        return role
+
+    def wait_pods(self, seconds: float = 90) -> None:
+        """The static pod's sandbox and container run."""
+        self.machine.wait_until(
+            "ctr -n k8s.io tasks ls | grep -c RUNNING | grep -qx 2", timeout=seconds
+        )
+
+    def pod_tasks(self) -> str:
+        """Ids and pids of the running containers: equal means that no pod was restarted."""
+        return self.machine.ssh("ctr -n k8s.io tasks ls | sort").stdout
+
+    def pid(self, unit: str) -> int:
+        """The main process of a unit, 0 if it does not run."""
+        return int(self.machine.ssh(f"systemctl show -P MainPID {unit}").stdout)
+
+    def active(self, unit: str) -> str:
+        """systemctl is-active."""
+        return self.machine.ssh(f"systemctl is-active {unit}", check=False).stdout.strip()
+
+    def mounted(self) -> list[str]:
+        """What is mounted on the root, as PID 1 sees it."""
+        lines = self.machine.ssh("cat /proc/1/mountinfo").stdout.splitlines()
+        return [line for line in lines if line.split()[4] == ROOT]
+
+    def kubelet_capacity(self) -> int | None:
+        """The image file system's capacity in kubelet's eyes."""
+        result = self.machine.ssh(
+            "busybox wget -q -O - http://127.0.0.1:10255/stats/summary", check=False
+        )
+        if result.code != 0:
+            return None
+        summary = json.loads(result.stdout)
+        found: int = summary["node"]["runtime"]["imageFs"]["capacityBytes"]
+        return found
+
+    def operations(self) -> list[dict[str, Any]]:
+        """Operations, newest first."""
+        found = json.loads(self.ctl("operations -o json").stdout)
+        rows: list[dict[str, Any]] = found["operations"] if isinstance(found, dict) else found
+        return rows
+
+    def journal(self, grep: str = "") -> str:
+        """The daemon's log of this boot."""
+        return self.machine.ssh(
+            f"journalctl -b -u nodestoraged -o cat --no-pager | grep -F -- '{grep}' || true"
+        ).stdout

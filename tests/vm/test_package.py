@@ -1,0 +1,137 @@
+"""The package on a real node: what installing, upgrading, removing and the sandbox do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.stickbox import StickBox
+
+_PROBE = Path(__file__).with_name("sandbox_probe.py")
+_FENCE = "/run/nodestorage-fence/containerd"
+#: Type=oneshot: the test waits for the probe's end as for a start.
+_PROBE_DROP_IN = """
+[Service]
+Type=oneshot
+Restart=no
+TimeoutStartSec=300
+ExecStart=
+ExecStart=/usr/bin/python3 /root/sandbox_probe.py /dev/sda1 {foreign} {runtime} /root/report
+"""
+
+
+def properties(machine: Machine, unit: str, *names: str) -> list[str]:
+    options = " ".join(f"-p {name}" for name in names)
+    lines = machine.ssh(f"systemctl show {options} {unit}").stdout.splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    return [found[name] for name in names]
+
+
+def runtime_pids(machine: Machine) -> list[str]:
+    return [
+        *properties(machine, "containerd", "MainPID"),
+        *properties(machine, "kubelet", "MainPID"),
+    ]
+
+
+@pytest.fixture
+def installed(machine: Machine, deb: Path) -> Machine:
+    machine.put(deb, f"/root/{deb.name}")
+    machine.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
+    return machine
+
+
+def test_installing_starts_the_daemon_and_disturbs_nothing(machine: Machine, deb: Path) -> None:
+    before = runtime_pids(machine)
+    machine.put(deb, f"/root/{deb.name}")
+    machine.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
+    assert properties(machine, "nodestoraged", "ActiveState", "UnitFileState") == [
+        "active", "enabled",
+    ]  # fmt: skip
+    assert machine.ssh("getent group nodestorage").stdout.startswith("nodestorage:")
+    assert runtime_pids(machine) == before
+
+
+def test_an_upgrade_restarts_the_daemon_only(installed: Machine, deb: Path) -> None:
+    before = runtime_pids(installed)
+    (old,) = properties(installed, "nodestoraged", "MainPID")
+    installed.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
+    (new,) = properties(installed, "nodestoraged", "MainPID")
+    assert old != new != "0"
+    assert runtime_pids(installed) == before
+
+
+def test_a_raised_fence_keeps_the_runtime_stopped_until_the_package_goes(
+    installed: Machine,
+) -> None:
+    installed.ssh("systemctl stop kubelet containerd nodestoraged")
+    installed.ssh(f"touch {_FENCE}")
+    installed.ssh("systemctl start containerd kubelet", timeout=120)
+    for unit in ("containerd", "kubelet"):
+        assert properties(installed, unit, "ActiveState") == ["inactive"]
+    installed.ssh("dpkg --purge nodestoraged", timeout=300)
+    assert (
+        installed.ssh(f"ls -d {_FENCE} /var/lib/nodestoraged /etc/nodestoraged", check=False).stdout
+        == ""
+    )
+    installed.ssh("systemctl start containerd kubelet", timeout=120)
+    for unit in ("containerd", "kubelet"):
+        assert properties(installed, unit, "ActiveState") == ["active"]
+
+
+def test_runtime_and_kubelet_are_ordered_after_the_decision(installed: Machine) -> None:
+    for unit in ("containerd", "kubelet"):
+        (after, wants, requires) = properties(installed, unit, "After", "Wants", "Requires")
+        assert "nodestoraged.service" in after.split()
+        assert "nodestoraged.service" not in (wants + requires).split()
+
+
+def test_a_stick_of_ours_is_tagged_and_left_alone_by_desktops(
+    installed: Machine, new_stick: StickBox
+) -> None:
+    installed.plug(new_stick("BLUE01"))
+    installed.wait_until("test -e /dev/disk/by-label/containerd-opt", timeout=20)
+    said = installed.ssh("udevadm info /dev/disk/by-label/containerd-opt").stdout
+    assert "E: UDISKS_IGNORE=1" in said
+    assert ":nodestoraged:" in said
+
+
+def test_the_sandbox_lets_the_daemon_work_and_nothing_more(
+    installed: Machine, new_stick: StickBox
+) -> None:
+    installed.ssh("systemctl stop nodestoraged")
+    # No disk driver has a major number yet: the stick comes when the sandbox stands.
+    assert installed.ssh("grep -w sd /proc/devices", check=False).stdout == ""
+    foreign = installed.ssh(
+        "setsid setpriv --reuid 1234 --clear-groups sleep 300 >/dev/null 2>&1 & echo $!"
+    ).stdout.strip()
+    (runtime,) = properties(installed, "containerd", "MainPID")
+    installed.put(_PROBE, "/root/sandbox_probe.py")
+    installed.put_text(
+        _PROBE_DROP_IN.format(foreign=foreign, runtime=runtime),
+        "/run/systemd/system/nodestoraged.service.d/probe.conf",
+    )
+    installed.ssh("systemctl daemon-reload && systemctl start --no-block nodestoraged")
+    # The stick must not be in before the sandbox is made.
+    installed.wait_until("pgrep -f sandbox_probe.py", timeout=60)
+    installed.plug(new_stick("BLUE01"))
+    installed.wait_until("test -s /root/report", timeout=240)
+    report = json.loads(installed.ssh("cat /root/report").stdout)
+    assert report["needed"] == dict.fromkeys(report["needed"], "ok")
+    # systemd 252 refuses by seccomp, newer ones by PR_SET_MDWE.
+    assert report["refused"].pop("write_and_execute") in {"EPERM", "EACCES"}
+    assert report["refused"] == {
+        "make_device_node": "EPERM",
+        "leave_the_host": "EPERM",
+        "speak_ipv6": "EAFNOSUPPORT",
+        "force_uevent_buffer": "EPERM",
+        "make_namespace": "CalledProcessError: Command '['unshare', '--uts', 'true']' returned "
+        "non-zero exit status 1.",
+    }
+    # What was mounted inside is there for everybody.
+    seen = installed.ssh("findmnt --noheadings --output OPTIONS,PROPAGATION /mnt/probe").stdout
+    assert "nosuid,nodev,noatime" in seen
+    assert "shared" in seen
