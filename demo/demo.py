@@ -36,7 +36,7 @@ def main() -> int:
         words = ["unshare", "-m", "--propagation", "private", sys.executable, __file__]
         return subprocess.run(words, check=False, timeout=300).returncode
     begun = time.monotonic()
-    base = Path(tempfile.mkdtemp(prefix="nsd-", dir="/tmp"))  # noqa: S108 - mkdtemp makes it ours
+    base = Path(tempfile.mkdtemp(prefix="nsd-", dir="/tmp"))
     try:
         with DemoNode(base) as node:
             show(node)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +34,6 @@ _CONFIG = """\
 schema = 1
 [role.containerd]
 kind = "runtime-root"
-trust = "enrolled"
 pod_grace_seconds = 2
 {extra}
 [role.containerd.profile]
@@ -57,10 +57,20 @@ status = ["{python}", "{services}", "{base}", "status", "{{unit}}"]
 class DemoNode:
     """One node below `base` (a short path); `with` starts its services and ends them all."""
 
-    def __init__(self, base: Path, *, extra: str = FLOOR, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        base: Path,
+        *,
+        extra: str = FLOOR,
+        python: str = sys.executable,
+        ports: tuple[int, int] = (HEALTHZ_PORT, STATS_PORT),
+        services: Path = PROJECT / "demo/services.py",
+    ) -> None:
         self.base = base
         self.extra = extra
         self.python = python
+        self.ports = ports
+        self.services = services
         self._daemon: subprocess.Popen[bytes] | None = None
         self._udevd: int | None = None
         self._loops: dict[str, LoopDevice] = {}
@@ -90,6 +100,7 @@ class DemoNode:
             self._unmount,
             self._detach,
             self._stop_udev,
+            lambda: remove_cgroups(self.base.name),
         ):
             try:
                 end()
@@ -98,8 +109,13 @@ class DemoNode:
 
     def start_daemon(self, *, ready_seconds: float = 30) -> None:
         """The daemon runs and its status can be read."""
+        self._daemon = self.launch_daemon()
+        self.until(lambda: self.ctl("status", check=False).returncode == 0, ready_seconds)
+
+    def launch_daemon(self) -> subprocess.Popen[bytes]:
+        """A daemon's process, of which nothing is known yet."""
         with (self.base / "daemon.log").open("ab") as log:
-            self._daemon = subprocess.Popen(
+            return subprocess.Popen(
                 [
                     self.python, "-m", "nodestoraged.daemon",
                     "--root", str(self.base / "etcroot"),
@@ -112,7 +128,6 @@ class DemoNode:
                 stdout=log,
                 stderr=log,
             )  # fmt: skip
-        self.until(lambda: self.ctl("status", check=False).returncode == 0, ready_seconds)
 
     @property
     def daemon_pid(self) -> int:
@@ -120,17 +135,25 @@ class DemoNode:
         assert self._daemon is not None
         return self._daemon.pid
 
-    def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """The daemon has ended."""
+    def stop_daemon(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """The daemon has ended; its exit code, None if there was none."""
         if self._daemon is None:
-            return
+            return None
         self._daemon.send_signal(number)
         try:
-            self._daemon.wait(20)
+            code = self._daemon.wait(20)
         except subprocess.TimeoutExpired:
             self._daemon.kill()
-            self._daemon.wait(10)
+            code = self._daemon.wait(10)
         self._daemon = None
+        return code
+
+    def daemon_end(self, seconds: float = 30) -> int:
+        """The daemon, already told to go, has ended; its exit code."""
+        assert self._daemon is not None
+        code = self._daemon.wait(seconds)
+        self._daemon = None
+        return code
 
     def ctl(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One call of nodestoragectl."""
@@ -154,17 +177,28 @@ class DemoNode:
         role: dict[str, object] = status["roles"][0]
         return role
 
-    def plug(self, name: str, label: str = "containerd-opt") -> LoopDevice:
+    def plug(self, name: str, label: str = "containerd-opt", *mkfs: str) -> LoopDevice:
         """A stick of that name is there: a sparse image with an ext4, on a loop device."""
+        return self.attach(name, self.make_stick(name, label, *mkfs))
+
+    def make_stick(self, name: str, label: str = "containerd-opt", *mkfs: str) -> Path:
+        """The image of a stick, not plugged in; `mkfs` are more words for mkfs.ext4."""
         image = self.base / f"{name}.img"
         if not image.exists():
             with image.open("wb") as stream:
                 stream.truncate(STICK_BYTES)
-            subprocess.run(
-                ["mkfs.ext4", "-q", "-F", "-L", label, str(image)], check=True, timeout=60
-            )
-        self._loops[name] = LoopDevice(image)
+            words = ["mkfs.ext4", "-q", "-F", "-L", label, *mkfs, str(image)]
+            subprocess.run(words, check=True, timeout=60, stderr=subprocess.DEVNULL)
+        return image
+
+    def attach(self, name: str, backing: Path | str) -> LoopDevice:
+        """A loop device over `backing`, which goes with the node."""
+        self._loops[name] = LoopDevice(backing)
         return self._loops[name]
+
+    def unplug(self, name: str) -> None:
+        """The loop device lets go, at once or when it is unmounted."""
+        self._loops.pop(name).close()
 
     def service(self, verb: str, unit: str) -> None:
         """Start or stop one of the services, as anybody could."""
@@ -199,33 +233,38 @@ class DemoNode:
             "kubelet": [
                 sys.executable, str(PROJECT / "tests/fakes/kubelet_standin.py"),
                 "--endpoint", f"unix://{self.containerd.socket_path}",
-                "--healthz-port", str(HEALTHZ_PORT), "--stats-port", str(STATS_PORT),
+                "--healthz-port", str(self.ports[0]), "--stats-port", str(self.ports[1]),
                 "--pod-file", str(self.base / "pod.json"),
+                "--cgroup-parent", f"/{self.base.name}",
             ],
         }  # fmt: skip
         (self.base / "units.json").write_text(json.dumps(units))
         (self.base / "pod.json").write_text((PROJECT / "demo/pod.json").read_text())
+        self.configure()
+
+    def configure(self) -> None:
+        """config.toml holds what this node was made with."""
         config = self.base / "etcroot/etc/nodestoraged/config.toml"
         config.write_text(
             _CONFIG.format(
                 base=self.base,
                 extra=self.extra,
                 python=sys.executable,
-                services=PROJECT / "demo/services.py",
-                healthz=HEALTHZ_PORT,
-                stats=STATS_PORT,
+                services=self.services,
+                healthz=self.ports[0],
+                stats=self.ports[1],
             )
         )
         config.chmod(0o644)
 
     def _start_udev(self) -> None:
-        if _udev_answers():
+        if udev_answers():
             return
         with (self.base / "udevd.log").open("ab") as log:
             self._udevd = subprocess.Popen(
                 [str(UDEVD)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             ).pid
-        self.until(_udev_answers, 10)
+        self.until(udev_answers, 10)
 
     def _stop_udev(self) -> None:
         if self._udevd is not None:
@@ -246,7 +285,16 @@ class DemoNode:
         self._loops.clear()
 
 
-def _udev_answers() -> bool:
+def remove_cgroups(name: str) -> None:
+    """The control groups of a node's pods, which runc's own end did not take away, are gone."""
+    for top in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+        for path, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                Path(path).rmdir()
+
+
+def udev_answers() -> bool:
+    """True while a udevd runs here."""
     return (
         subprocess.run(
             ["udevadm", "control", "--ping"], check=False, timeout=10, capture_output=True

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 STOPPED, UNKNOWN = 3, 4
@@ -48,26 +49,31 @@ def running(pid_file: Path) -> int | None:
     """The pid if its process lives and is not a zombie."""
     try:
         pid = int(pid_file.read_text())
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, ValueError):
         return None
-    return None if state == "Z" else pid
+    return pid if lives(pid) else None
+
+
+def lives(pid: int) -> bool:
+    """True while the process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def stop(pid: int | None) -> int:
     """SIGTERM, and SIGKILL for one that would not go."""
     if pid is None:
         return 0
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + STOP_SECONDS
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "Z":
-            break
-        time.sleep(0.02)
-    else:
-        if Path(f"/proc/{pid}").exists():
-            os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        while lives(pid):
+            if time.monotonic() > until:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
     return 0
 
 

@@ -33,7 +33,8 @@ from nodestoraged.adapters.services.select import choose
 from nodestoraged.adapters.store import FileStore
 from nodestoraged.adapters.udev import UdevDevices
 from nodestoraged.api.server import ApiServer
-from nodestoraged.engine.node import DaemonFacts, Node
+from nodestoraged.engine.board import DaemonFacts
+from nodestoraged.engine.node import Node
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.linux import lockfile
 from nodestoraged.model.config import Config, RoleConfig

@@ -218,8 +218,10 @@ class Runtime(Protocol):
         ...
 
     async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
-        """The sandbox image is in the root in force, from the archive if need be; False if neither
-        has it."""
+        """The sandbox image is in the root in force, from the archive if need be.
+
+        False if neither has it.
+        """
         ...
 
 
@@ -263,8 +265,7 @@ class Journal(Protocol):
         ...
 
     def write(self, operation: Operation) -> None:
-        """The operation stands in the journal as given; with a result it is closed and in the
-        history."""
+        """The operation stands in the journal as given; with a result it is in the history."""
         ...
 
     def history(self, role: str, limit: int) -> tuple[Operation, ...]:

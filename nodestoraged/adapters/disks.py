@@ -68,13 +68,14 @@ class WorkerDisks:
             "major": device.number.major,
             "minor": device.number.minor,
         }
-        waited = 0.0
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_seconds
         while True:
-            result = await self._call("released", arguments, deadline_seconds)
+            left = max(RELEASE_POLL_SECONDS, until - loop.time())
+            result = await self._call("released", arguments, left)
             if result.get("released"):
                 return
-            waited += RELEASE_POLL_SECONDS
-            if waited >= deadline_seconds:
+            if loop.time() >= until:
                 raise StepError("StillHeld", f"{device.devnode} is held by {result.get('by')}")
             await asyncio.sleep(RELEASE_POLL_SECONDS)
 

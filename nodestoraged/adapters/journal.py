@@ -5,15 +5,22 @@ not know: what a step means.
 
 Each line is the whole operation as it stood, so reading needs no replay: the last line whose
 checksum fits is the truth, and a torn tail (a power cut while writing) is passed over.  The
-journal starts anew with each operation; closed operations go to the bounded history.
+journal starts anew with each operation; closed operations go to the bounded history.  One
+journal is one role's: another role's operation would start it anew.
+
+A whole line that this version does not understand (a newer schema, after a downgrade) is never
+guessed at.  In the history it is passed over.  In the journal it voids the whole file, older
+lines of the same operation included: the file is kept as `journal.unknown`, that is said, and
+everything is decided anew from what is observed, as after another boot.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nodestoraged.adapters import records
@@ -24,12 +31,21 @@ SCHEMA = 1
 HISTORY_MAX = 200
 #: The history is rewritten when it holds this many more than it shall keep.
 HISTORY_SLACK = 100
+#: Ids are taken even from lines that are torn, flipped or of a newer schema: none is used twice.
+_ID = re.compile(rb'"operation":\{"id":"([0-9]{1,9})"')
+
+
+def _silent(_text: str) -> None:
+    """Nobody asked to be told."""
 
 
 class FileJournal:
-    """The `Journal` port; what it was given is on the medium when a method returns."""
+    """The `Journal` port; what it was given is on the medium when a method returns.
 
-    def __init__(self, directory: Path) -> None:
+    `complain` is told of what could not be read.
+    """
+
+    def __init__(self, directory: Path, complain: Callable[[str], None] = _silent) -> None:
         self._directory = directory
         self._journal = directory / "journal"
         self._history = directory / "history"
@@ -37,6 +53,8 @@ class FileJournal:
         self._closed: list[Operation] = []
         self._file: int | None = None
         self._begun: str | None = None
+        self._complain = complain
+        self._last_id = 0
         self._load()
 
     def open_operation(self, role: str) -> Operation | None:
@@ -45,11 +63,11 @@ class FileJournal:
 
     def next_id(self) -> str:
         """One more than any id that was ever written here."""
-        ids = [int(operation.id) for operation in (*self._closed, *self._open.values())]
-        return str(max(ids, default=0) + 1)
+        return str(self._last_id + 1)
 
     def write(self, operation: Operation) -> None:
         """The operation stands on the medium as given; raises `StepError("JournalFailed")`."""
+        self._last_id = max(self._last_id, int(operation.id))
         try:
             if operation.result is None:
                 self._append(operation)
@@ -78,7 +96,7 @@ class FileJournal:
     def _append(self, operation: Operation) -> None:
         if self._file is None or self._begun != operation.id:
             self.close()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             if operation.id not in {known.id for known in self._open.values()}:
                 flags |= os.O_TRUNC
             self._file = os.open(self._journal, flags, 0o600)
@@ -87,22 +105,25 @@ class FileJournal:
         _write_line(self._file, operation)
 
     def _close(self, operation: Operation) -> None:
-        # First the history, then the journal: a cut between the two leaves it in both, and the
-        # closed one wins.
-        fd = os.open(self._history, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # First the history, its name included, then the journal: a cut between the two leaves it
+        # in both, and the closed one wins.
+        fd = os.open(self._history, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             _write_line(fd, operation)
         finally:
             os.close(fd)
+        _sync_directory(self._directory)
         self._closed.append(operation)
         self._open.pop(operation.role, None)
         self.close()
         self._begun = None
-        with open(self._journal, "wb") as stream:
+        with self._journal.open("wb") as stream:
             os.fsync(stream.fileno())
         if len(self._closed) > HISTORY_MAX + HISTORY_SLACK:
-            self._shorten()
-        _sync_directory(self._directory)
+            try:
+                self._shorten()
+            except OSError as error:  # the operation is closed all the same
+                self._complain(f"{self._history} could not be shortened: {error.strerror}")
 
     def _shorten(self) -> None:
         self._closed = self._closed[-HISTORY_MAX:]
@@ -110,18 +131,49 @@ class FileJournal:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             for operation in self._closed:
-                os.write(fd, _line(operation))
+                _write_all(fd, _line(operation))
             os.fsync(fd)
         finally:
             os.close(fd)
         partial.replace(self._history)
+        _sync_directory(self._directory)
 
     def _load(self) -> None:
-        self._closed = list(_read(self._history))[-HISTORY_MAX:]
+        self._closed = [each for each in self._read(self._history) if each is not None]
         closed = {operation.id for operation in self._closed}
-        for operation in _read(self._journal):
-            if operation.id not in closed and operation.result is None:
+        begun = list(self._read(self._journal))
+        if None in begun:
+            self._set_aside()
+            return
+        for operation in begun:
+            if operation and operation.id not in closed and operation.result is None:
                 self._open[operation.role] = operation
+
+    def _read(self, path: Path) -> Iterator[Operation | None]:
+        """The operations of every whole line, None for one that is not understood."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._complain(f"{path} cannot be read: {error.strerror}")
+            return
+        self._last_id = max([self._last_id, *(int(found) for found in _ID.findall(data))])
+        for line in data.split(b"\n"):
+            checksum, _, body = line.partition(b" ")
+            if len(checksum) == 8 and checksum == b"%08x" % zlib.crc32(body):
+                yield _understood(body)
+
+    def _set_aside(self) -> None:
+        kept = self._journal.with_suffix(".unknown")
+        self._complain(
+            f"{self._journal} was written by another version; kept as {kept}, and the operation"
+            " that it tells of is decided anew"
+        )
+        try:
+            self._journal.replace(kept)
+        except OSError as error:
+            self._complain(f"{self._journal} cannot be kept: {error.strerror}")
 
 
 def _line(operation: Operation) -> bytes:
@@ -132,25 +184,27 @@ def _line(operation: Operation) -> bytes:
 
 
 def _write_line(fd: int, operation: Operation) -> None:
-    line = _line(operation)
-    if os.write(fd, line) != len(line):
-        raise OSError(28, "No space left on device")
+    """On the medium, on a line of its own: an earlier one may be torn."""
+    size = os.fstat(fd).st_size
+    torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+    _write_all(fd, (b"\n" if torn else b"") + _line(operation))
     os.fsync(fd)
 
 
-def _read(path: Path) -> Iterator[Operation]:
-    """The operations of every whole line; a line that does not fit is passed over."""
+def _write_all(fd: int, data: bytes) -> None:
+    """A full disk takes a part of the data and says nothing; the next attempt says it."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _understood(body: bytes) -> Operation | None:
     try:
-        data = path.read_bytes()
-    except OSError:
-        return
-    for line in data.split(b"\n"):
-        checksum, _, body = line.partition(b" ")
-        if len(checksum) != 8 or checksum != b"%08x" % zlib.crc32(body):
-            continue
         record = json.loads(body)
-        if record.get("schema") == SCHEMA:
-            yield records.load(Operation, record["operation"])
+        if record["schema"] != SCHEMA:
+            return None
+        return records.load(Operation, record["operation"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _sync_directory(directory: Path) -> None:

@@ -62,9 +62,13 @@ class MountWatch:
         return self._epoll.fileno()
 
     def drain(self) -> None:
-        """The signal is taken; the caller decides how soon to look again."""
-        if self._epoll.poll(0):
-            self._wake()
+        """To be called when readable: the signal is taken, and `wake` called.
+
+        Whether it *was* readable cannot be asked again: the poll by which the caller saw it has
+        used the change up already (mounts_poll in fs/namespace.c remembers who was told).
+        """
+        self._epoll.poll(0)
+        self._wake()
 
     def close(self) -> None:
         """Both descriptors are closed."""

@@ -1,7 +1,8 @@
 """The registry and the intents on the root disk: `sticks.toml` for people, `intent.json` for us.
 
 Written whole, fsynced and renamed, so that a power cut leaves the old or the new file.  A file
-that cannot be read is kept beside as `.broken` and said, never overwritten in silence.
+that cannot be read, or that a newer version wrote, is kept beside as `.broken` and said, never
+guessed at and never overwritten.  Without it nothing is trusted: the gentle side to err on.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import tomli_w
 
 from nodestoraged.adapters import records
 from nodestoraged.model.device import Identity
+from nodestoraged.model.errors import StepError
 from nodestoraged.model.registry import Intent, Registry, Stick
 
+SCHEMA = 1
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
 _HEADER = (
     "# The sticks that this node trusts.  Written by nodestoraged: use nodestoragectl enroll,\n"
     "# rename, delist, relist and forget; edit by hand only while the daemon is stopped.\n\n"
@@ -44,9 +48,9 @@ class FileStore:
         return self._registry
 
     def save_registry(self, registry: Registry) -> None:
-        """`sticks.toml` holds exactly this."""
+        """`sticks.toml` holds exactly this, or `StepError("StateNotSaved")`."""
         if registry != self._registry:
-            table = {"schema": 1, "stick": [_stick_table(stick) for stick in registry.sticks]}
+            table = {"schema": SCHEMA, "stick": [_stick_table(stick) for stick in registry.sticks]}
             _replace(self._sticks, (_HEADER + tomli_w.dumps(table)).encode())
             self._registry = registry
 
@@ -55,41 +59,53 @@ class FileStore:
         return self._by_role.get(role, Intent())
 
     def save_intent(self, role: str, intent: Intent) -> None:
-        """What is remembered of `role` is exactly this."""
+        """What is remembered of `role` is exactly this, or `StepError("StateNotSaved")`."""
         if intent != self._by_role.get(role):
             by_role = {**self._by_role, role: intent}
             table = {name: records.dump(value) for name, value in by_role.items()}
-            _replace(self._intents, json.dumps({"schema": 1, "roles": table}, indent=1).encode())
+            document = {"schema": SCHEMA, "roles": table}
+            _replace(self._intents, json.dumps(document, indent=1).encode())
             self._by_role = by_role
 
     def _load_registry(self) -> Registry:
         try:
-            table = tomllib.loads(self._sticks.read_text())
+            table = tomllib.loads(self._sticks.read_text(encoding="utf-8"))
+            _check_schema(table)
             sticks = tuple(_stick(entry) for entry in table.get("stick", []))
         except FileNotFoundError:
             return Registry()
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except _UNREADABLE as error:
             self._set_aside(self._sticks, error)
             return Registry()
         return Registry(sticks=sticks)
 
     def _load_intents(self) -> dict[str, Intent]:
         try:
-            table = json.loads(self._intents.read_text())
+            table = json.loads(self._intents.read_text(encoding="utf-8"))
+            _check_schema(table)
             return {name: records.load(Intent, value) for name, value in table["roles"].items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except _UNREADABLE as error:
             self._set_aside(self._intents, error)
             return {}
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         kept = path.with_suffix(path.suffix + ".broken")
+        count = 1
+        while kept.exists():
+            count += 1
+            kept = path.with_suffix(f"{path.suffix}.broken{count}")
         self._complain(f"{path} cannot be read ({error}); kept as {kept}")
         try:
             path.replace(kept)
-        except OSError:
-            return
+        except OSError as failure:
+            self._complain(f"{path} cannot be kept: {failure.strerror}")
+
+
+def _check_schema(table: dict[str, object]) -> None:
+    if table["schema"] != SCHEMA:
+        raise ValueError(f"schema {table['schema']!r:.20} is of another version")
 
 
 def _stick_table(stick: Stick) -> dict[str, object]:
@@ -111,10 +127,23 @@ def _stick(entry: dict[str, object]) -> Stick:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise StepError(
+            "StateNotSaved",
+            f"{path}: {error.strerror}",
+            "free some space on the root disk",
+            errno=error.errno,
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
     partial = path.with_suffix(path.suffix + ".partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, content)
+        while content:  # a full disk takes a part and says nothing; the next attempt says it
+            content = content[os.write(fd, content) :]
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -11,11 +11,12 @@ Of its own it only keeps what no later reading could tell: that something was *i
 from __future__ import annotations
 
 import codecs
-import errno
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from nodestoraged.model.device import BlockDevice, DeviceNumber, Incarnation
 RECEIVE_BUFFER_BYTES = 128 * 1024 * 1024
 SECTOR_BYTES = 512
 _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
+#: `…-usb-BUS:PORT:CONFIGURATION.INTERFACE…` of an ID_PATH.
+_USB_PORT = re.compile(r"-usb-[0-9]+:([0-9.]+):")
+#: A socket that fails this often in one drain will not get better by being read again.
+_ERRORS_MAX = 64
 
 _Key = tuple[str, DeviceNumber, int | None]
 
@@ -48,30 +53,37 @@ class UdevDevices:
         self._insertion_at = 0.0
         self._removal_at = 0.0
         self._cache: tuple[BlockDevice, ...] | None = None
+        self._socket: socket.socket | None = None
 
     def start(self) -> int:
         """The monitor listens; the file descriptor to watch.  What is there now is `present`."""
-        try:
+        with suppress(OSError):  # it needs CAP_NET_ADMIN; a lost event only costs a rescan
             self._monitor.set_receive_buffer_size(RECEIVE_BUFFER_BYTES)
-        except OSError:
-            pass  # SO_RCVBUFFORCE needs CAP_NET_ADMIN; a lost event only costs a rescan
         self._monitor.start()
         for device in self._read():
             self._inserted[_key(device)] = 0
         fd: int = self._monitor.fileno()
+        self._socket = socket.socket(fileno=os.dup(fd))
         return fd
 
     def drain(self) -> None:
         """Every waiting event is taken; insertions and removals among them are counted.
 
-        An overflow (ENOBUFS) is one rescan: what appeared meanwhile counts as inserted.
+        An overflow (ENOBUFS) is one rescan, after the older events that are still waiting: what
+        appeared meanwhile counts as inserted.
         """
-        try:
-            for event in iter(self._next_event, None):
-                self._note(event)
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
+        errors = 0
+        while errors < _ERRORS_MAX:
+            try:
+                event = self._monitor.poll(timeout=0)
+            except OSError:
+                errors += 1
+                self._clear_error()
+                continue
+            if event is None:
+                break
+            self._note(event)
+        if errors:
             self.rescan()
         self._cache = None
         self._wake()
@@ -112,11 +124,19 @@ class UdevDevices:
         return self._removal_at
 
     def close(self) -> None:
-        """The monitor's socket goes with its last reference; nothing else is held."""
+        """Our own descriptor is closed; the monitor's goes with its last reference."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def _next_event(self) -> pyudev.Device | None:
-        # Not MonitorObserver and not Monitor.__iter__: they raise on POLLERR (pyudev #194).
-        return self._monitor.poll(timeout=0)
+    def _clear_error(self) -> None:
+        """The socket's pending error is taken.
+
+        pyudev polls before it reads, and raises on POLLERR without reading (pyudev #194): the
+        overflow would stay, the socket readable for ever, and no event would come any more.
+        """
+        if self._socket is not None:
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def _note(self, event: pyudev.Device) -> None:
         if event.action == "remove":
@@ -125,9 +145,18 @@ class UdevDevices:
             for key in [key for key in self._inserted if key[0] == devnode]:
                 del self._inserted[key]
             return
-        device = self._device(event)
+        known = self._known(event)
+        device = None if known else self._device(event)
         if device is not None and _key(device) not in self._inserted:
             self._insert(_key(device))
+
+    def _known(self, event: pyudev.Device) -> bool:
+        """True if this insertion is counted already: a storm of `change` reads no file."""
+        diskseq = _property(event, "DISKSEQ")
+        devnode = event.device_node
+        if diskseq is None or devnode is None:
+            return False
+        return (devnode, _number(event), int(diskseq)) in self._inserted
 
     def _insert(self, key: _Key) -> None:
         self._count += 1
@@ -142,9 +171,8 @@ class UdevDevices:
 
     def _device(self, found: pyudev.Device) -> BlockDevice | None:
         """One device with a label or partition name; None for the others and for what just went."""
-        properties = found.properties
-        label = _decoded(properties.get("ID_FS_LABEL_ENC"))
-        partlabel = _decoded(properties.get("ID_PART_ENTRY_NAME"))
+        label = _decoded(_property(found, "ID_FS_LABEL_ENC"))
+        partlabel = _decoded(_property(found, "ID_PART_ENTRY_NAME"))
         devnode = found.device_node
         if devnode is None or (label is None and partlabel is None):
             return None
@@ -152,36 +180,50 @@ class UdevDevices:
         size = _sectors(directory)
         if not size:
             return None  # an empty loop device, or a disk that went while we read
-        rdev = found.device_number
-        number = DeviceNumber(os.major(rdev), os.minor(rdev))
         partition = found.device_type == "partition"
         whole = directory.parent if partition else directory
-        diskseq = properties.get("DISKSEQ")
+        diskseq = _property(found, "DISKSEQ")
         device = BlockDevice(
             devnode=devnode,
-            number=number,
+            number=_number(found),
             diskseq=int(diskseq) if diskseq else _diskseq(directory),
             disk=f"/dev/{whole.name.replace('!', '/')}",
             size_bytes=size * SECTOR_BYTES,
-            fstype=properties.get("ID_FS_TYPE") or None,
-            uuid=properties.get("ID_FS_UUID") or None,
+            fstype=_property(found, "ID_FS_TYPE"),
+            uuid=_property(found, "ID_FS_UUID"),
             label=label,
             partlabel=partlabel,
-            partuuid=properties.get("ID_PART_ENTRY_UUID") or None,
-            ambivalent="ID_FS_AMBIVALENT" in properties,
+            partuuid=_property(found, "ID_PART_ENTRY_UUID"),
+            ambivalent=_property(found, "ID_FS_AMBIVALENT") is not None,
             read_only=_text(directory / "ro") == "1" or _text(whole / "ro") == "1",
             holders=_holders(directory),
-            model=_model(properties.get("ID_MODEL_ENC"), properties.get("ID_VENDOR_ENC")),
-            serial=properties.get("ID_SERIAL_SHORT") or None,
-            usb_id=_usb_id(properties.get("ID_USB_VENDOR_ID"), properties.get("ID_USB_MODEL_ID")),
-            bus=properties.get("ID_BUS") or None,
-            port=_port(properties.get("ID_PATH")),
+            model=_model(_property(found, "ID_MODEL_ENC"), _property(found, "ID_VENDOR_ENC")),
+            serial=_property(found, "ID_SERIAL_SHORT"),
+            usb_id=_usb_id(
+                _property(found, "ID_USB_VENDOR_ID"), _property(found, "ID_USB_MODEL_ID")
+            ),
+            bus=_property(found, "ID_BUS"),
+            port=_port(_property(found, "ID_PATH")),
         )
         return replace(device, inserted=self._inserted.get(_key(device), 0))
 
 
 def _key(device: BlockDevice) -> _Key:
     return (device.devnode, device.number, device.diskseq)
+
+
+def _number(device: pyudev.Device) -> DeviceNumber:
+    number = device.device_number
+    return DeviceNumber(os.major(number), os.minor(number))
+
+
+def _property(device: pyudev.Device, name: str) -> str | None:
+    """The property; None if it is absent, empty, or not text in this locale."""
+    try:
+        value: str | None = device.properties.get(name)
+    except UnicodeDecodeError:
+        return None
+    return value or None
 
 
 def _boottime() -> float:
@@ -209,8 +251,8 @@ def _port(path: str | None) -> str | None:
     """The USB port of an ID_PATH (`…-usb-0:1.2:1.0-scsi-…` gives `1.2`), else the path itself."""
     if path is None:
         return None
-    before, mark, after = path.rpartition("-usb-")
-    return after.split("-")[0].split(":")[1] if mark and ":" in after else (before or path)
+    found = _USB_PORT.search(path)
+    return found[1] if found else path
 
 
 def _sectors(directory: Path) -> int:

@@ -1,4 +1,7 @@
-"""Conditions as in Kubernetes: type, status, reason, message.  They clear when the cause is gone."""
+"""Conditions as in Kubernetes: type, status, reason, message.
+
+They clear when the cause is gone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import datetime, timedelta
 from nodestoraged.core.verify import kubelet_proof
 from nodestoraged.model.candidate import Verdict
 from nodestoraged.model.config import Trust
-from nodestoraged.model.proof import KubeletProof
+from nodestoraged.model.proof import KubeletProof, Link
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.view import View
 
@@ -35,6 +38,7 @@ def of(view: View) -> tuple[Condition, ...]:
         _runtime(view),
         _kubelet(view),
         _slot(view),
+        _hidden(view),
         _sandbox_image(view),
         _trusted(view),
     )
@@ -130,6 +134,25 @@ def _slot(view: View) -> Condition:
         )
     return Condition(
         type="SlotHealthy", status=TRUE, reason="Reads", message="present and readable"
+    )
+
+
+def _hidden(view: View) -> Condition:
+    """What lies under the mount is used by nobody: shown by where the runtime's databases are."""
+    kind = "HiddenDirUnused"
+    link = next(
+        (r for r in view.proof.links if r.link is Link.DATABASE_LOCK) if view.proof else iter(()),
+        None,
+    )
+    if view.observation.serving().device is None or link is None:
+        return Condition(
+            type=kind, status=UNKNOWN, reason=Reason.NO_STICK, message="nothing is hidden"
+        )
+    return Condition(
+        type=kind,
+        status=TRUE if link.holds else FALSE,
+        reason="DatabasesOnSlot" if link.holds else Reason.PROOF_BROKEN,
+        message=link.detail,
     )
 
 

@@ -30,8 +30,8 @@ from nodestoraged.model.decision import (
 )
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import Operation, OperationKind, RootRef, Stage
-from nodestoraged.model.reason import Reason
 from nodestoraged.model.phase import Availability
+from nodestoraged.model.reason import Reason
 
 Candidates = tuple[Candidate, ...]
 
@@ -92,7 +92,8 @@ def _rests(decision: Decision) -> bool:
 def _owing(observation: Observation, candidates: Candidates) -> Decision | None:
     """The root that serves is the right one, but what ran before does not run from it yet."""
     active = next((c for c in candidates if c.verdict is Verdict.ACTIVE), None)
-    if not observation.owed or (active is None and observation.intent.stopped):
+    permitted = active.trusted if active else not observation.intent.stopped
+    if not observation.owed or not permitted:
         return None
     kind = OperationKind.BIND if active else OperationKind.RETURN
     return Move(kind=kind, target=active, automatic=False, reason=Reason.UNITS_OWED)

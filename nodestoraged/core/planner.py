@@ -19,11 +19,13 @@ from nodestoraged.model import plan as steps
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import FORCED, INTERNAL_ROOT, Operation, RootRef
+from nodestoraged.model.operation import FORCED, INTERNAL_ROOT, NO_ROOT, Operation, RootRef
 from nodestoraged.model.plan import Plan, Step
 
 #: On top of the pods' own grace: removing sandboxes, and CNI.
 POD_REMOVAL_SECONDS = 30
+#: What is still mounted and nowhere to be seen.
+LOST_NAME = "the lost stick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +99,7 @@ def plan_contain(observation: Observation, lost: RootRef) -> Plan:
     stop: list[Step] = [steps.RaiseFence()]
     if running:
         stop.append(steps.StopUnits(units=tuple(dict.fromkeys(running)), runtime=True))
-    # A slot that was condemned before a restart of the daemon is still the lost one.
-    condemned = serving.device is not None and serving.device.incarnation == lost.incarnation
-    dead = serving.dead or condemned
+    dead = serving.dead
     stop += [steps.KillShims(), steps.ClearState(dead=dead)]
     if serving.mount is not None and not serving.foreign:
         name = lost.name if dead else source_of(observation).name
@@ -173,6 +173,8 @@ def plan_leave(observation: Observation, goal: Goal) -> Plan:
 def source_of(observation: Observation) -> RootRef:
     """The root that serves now, by the mount table."""
     device = observation.serving().device
+    if device is None and observation.intent.stopped:
+        return NO_ROOT
     if device is None or device.uuid is None:
         return INTERNAL_ROOT
     stick = observation.registry.matching(device)
@@ -184,17 +186,18 @@ def source_of(observation: Observation) -> RootRef:
 
 
 def goal_back(observation: Observation, entry: Operation) -> Goal | None:
-    """The world that the journal recorded; None if its stick is lost or no longer here.
+    """The world that the journal recorded; None if no root served in it, or its stick is lost.
 
     What somebody started since the record runs on, too.
     """
-    if entry.kind in FORCED:
+    if entry.kind in FORCED or entry.source == NO_ROOT:
         return None
     run = _start_order(observation, (*entry.ran_before, *units_to_restore(observation)))
     if entry.source.internal:
         return Goal(root=entry.source, device=None, run=run)
     for device in observation.devices:
-        if device.incarnation == entry.source.incarnation:
+        lost = observation.lost(device.incarnation)
+        if device.incarnation == entry.source.incarnation and not lost:
             return Goal(root=entry.source, device=device, run=run)
     return None
 
@@ -246,16 +249,16 @@ def _swap(observation: Observation, goal: Goal, *, ejected: bool = False) -> tup
     serving = observation.serving()
     swap: list[Step] = []
     if serving.mount is not None and not serving.foreign:
-        swap.append(
-            steps.Unmount(
-                name=source_of(observation).name, dead=serving.dead, device=serving.device
-            )
-        )
+        name = source_of(observation).name if serving.device else LOST_NAME
+        swap.append(steps.Unmount(name=name, dead=serving.dead, device=serving.device))
         if serving.device is not None and not serving.dead:
             # Failing to release is only fatal to somebody who wants to pull the stick out.
             swap.append(
                 steps.Release(
-                    device=serving.device, name=source_of(observation).name, fatal=ejected
+                    device=serving.device,
+                    name=name,
+                    fatal=ejected,
+                    deadline_seconds=observation.release_seconds,
                 )
             )
     if goal.device is not None:

@@ -281,7 +281,7 @@ def _lost(view: View) -> Json | None:
         "podsStopped": lost.pods_stopped,
         "model": None,
         "port": None,
-        "usedBytes": None,
+        "usedBytes": lost.used_bytes,
     }
 
 

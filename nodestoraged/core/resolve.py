@@ -69,14 +69,10 @@ def _present(text: str, candidates: tuple[Candidate, ...]) -> list[Candidate]:
 
 
 def _names_stick(text: str, stick: Stick) -> bool:
-    identity = stick.identity
-    serial = identity.serial or ""
-    return text in {
-        stick.name,
-        identity.uuid,
-        serial,
-        serial.rpartition(":")[2] or None,
-    } or _prefix(text, identity.uuid)
+    identity, serial = stick.identity, stick.identity.serial
+    bare = serial.rpartition(":")[2] if serial else None
+    names = {stick.name, identity.uuid, serial, bare}
+    return bool(text) and (text in names or _prefix(text, identity.uuid))
 
 
 def _prefix(text: str, uuid: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Judge a reading: does every link of the proof hold for the device that was meant?
+"""Judge a reading: every link of the proof holds for the device that was meant, or says why not.
 
 One row per link; each says in words what was seen, so that the link that broke names its
 own cause.  A fact that could not be read does not hold.
@@ -57,8 +57,10 @@ def kubelet_proof(
 def _image_fs_path(reading: ProofReading, wanted: DeviceNumber, _own: bool) -> Judgement:
     if reading.mountpoint is None or reading.path_number is None:
         return False, "the runtime names no image file system"
-    detail = f"{reading.mountpoint} lies on {reading.path_number}"
-    return reading.path_number == wanted, f"{detail}, wanted {wanted}"
+    seen = f"{reading.mountpoint} lies on {reading.path_number}"
+    if reading.path_number != wanted:
+        return False, f"{seen}, wanted {wanted}"
+    return True, seen
 
 
 def _database_lock(reading: ProofReading, wanted: DeviceNumber, _own: bool) -> Judgement:

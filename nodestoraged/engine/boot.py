@@ -53,6 +53,8 @@ class Boot:
         observation = await self._observe()
         if recover(observation) is Recovery.CLOSE and observation.entry is not None:
             self._executor.close(observation.entry, Result.INTERRUPTED)
+        elif observation.entry is not None:
+            self._mover.intents.condemned(observation.entry)
         self._mover.intents.fresh_boot(observation.boot_id)
         observation = await self._observe()
         starting = not observation.runtime_runs or _queued(observation)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from nodestoraged.engine.effects import Effects
 from nodestoraged.model import plan as steps
 from nodestoraged.model.errors import StepError
-from nodestoraged.model.operation import Operation, Result, Stage, StepRecord
+from nodestoraged.model.operation import Operation, OperationKind, Result, Stage, StepRecord
 from nodestoraged.model.plan import Plan, Step
 from nodestoraged.ports import Ports
 
@@ -28,11 +28,16 @@ class Executor:
         self._publish = publish
         self.leaving = False
         self.aborting = False
+        #: The step that failed last; it tells whose fault an error is.
+        self.failed: Step | None = None
 
     def begin(self, operation: Operation) -> Operation:
         """The operation is open in the journal; nothing has been done yet."""
         self.aborting = False
         self._effects.pods_stopped = 0
+        if operation.kind is OperationKind.FAILOVER and operation.used_bytes is None:
+            # The lost stick can no longer be asked how much of it is missed now.
+            operation = replace(operation, used_bytes=self._effects.used_bytes)
         return self.record(operation)
 
     def record(self, operation: Operation) -> Operation:
@@ -67,6 +72,7 @@ class Executor:
             if (self.leaving and not undoing) or await self._ports.services.shutting_down():
                 raise Interrupted
             if self.aborting and not undoing:
+                self.failed = None
                 raise StepError("Aborted", "an operator aborted it")
             operation = await self._run_step(operation, step)
         return operation
@@ -83,6 +89,7 @@ class Executor:
         except StepError as error:
             if await self._ports.services.shutting_down():
                 raise Interrupted from error
+            self.failed = step
             failed = replace(
                 record, seconds=round(clock.boottime() - begun, 3), error=error.message
             )

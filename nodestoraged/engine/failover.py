@@ -33,6 +33,8 @@ from nodestoraged.ports import Ports
 
 #: A removal that was told longer ago than this has nothing to do with a loss found now.
 NOTICE_SECONDS_MAX = 60.0
+#: Before READY there is no later pass that could raise the fence.
+FENCE_ATTEMPTS = 3
 #: So often everything is told to stop before the node is left to a person.
 CONTAIN_ATTEMPTS = 3
 
@@ -84,9 +86,7 @@ class Failover:
         )
         return await self._bare(operation, operation.source, 0.0)
 
-    async def settle(
-        self, observation: Observation, decision: Move, entry: Operation
-    ) -> Operation:
+    async def settle(self, observation: Observation, decision: Move, entry: Operation) -> Operation:
         """The grace is over: the chosen root in place, and what ran before runs from it."""
         target = decision.target
         goal = Goal(
@@ -101,12 +101,10 @@ class Failover:
         )
         self._intents.attempted(decision, observation)
         try:
-            operation = await self._executor.run(
-                operation, planner.plan_settle(observation, goal)
-            )
+            operation = await self._executor.run(operation, planner.plan_settle(observation, goal))
         except StepError as error:
             current = self._current(operation)
-            self._intents.held(goal.root.incarnation, error)
+            self._intents.held(current, self._executor.failed, error)
             self._intents.gave_up(current)
             if goal.device is None:
                 return self.give_up(current, error, error)
@@ -119,10 +117,12 @@ class Failover:
     def keep_stopped(self, observation: Observation, owed: tuple[str, ...]) -> None:
         """No permitted root: the fence stays up, and what ran before is owed."""
         entry = observation.entry
-        try:
-            self._ports.fence.raise_(self._role.name)
-        except StepError as error:
-            self._ports.log.event("step-failed", f"the fence: {error.message}")
+        for _ in range(FENCE_ATTEMPTS):
+            try:
+                self._ports.fence.raise_(self._role.name)
+                break
+            except StepError as error:
+                self._ports.log.event("step-failed", f"the fence: {error.message}")
         self._intents.stopped(entry, observation.boot_id, owed)
         if entry is not None:
             reason = Reason.NO_PERMITTED_ROOT
@@ -158,9 +158,7 @@ class Failover:
             reason=decision.reason,
         )
 
-    async def _bare(
-        self, operation: Operation, lost: RootRef, grace_seconds: float
-    ) -> Operation:
+    async def _bare(self, operation: Operation, lost: RootRef, grace_seconds: float) -> Operation:
         """Nothing runs and the root is bare; then the grace runs for that long."""
         problem = StepError("NotContained", "the runtime could not be stopped")
         for _ in range(CONTAIN_ATTEMPTS):
@@ -184,11 +182,10 @@ class Failover:
         last: StepError | None = None
         for step in plan.steps:
             try:
-                operation = await self._executor.run(
-                    operation, Plan(steps=(step,)), undoing=True
-                )
+                operation = await self._executor.run(operation, Plan(steps=(step,)), undoing=True)
             except StepError as error:
                 operation, last = self._current(operation), error
+                self._intents.held(operation, step, error)
                 if isinstance(step, steps.StopUnits):
                     break
         return operation, last

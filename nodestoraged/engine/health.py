@@ -1,4 +1,4 @@
-"""Is the root that serves alive, and does its proof still hold?
+"""Whether the root that serves is alive, and whether its proof still holds.
 
 Alive means that sysfs has the device and that a timed read, and rarer a write, succeed.
 The mount table proves nothing: a dead stick stays mounted `rw`, the runtime goes on
@@ -24,6 +24,7 @@ from nodestoraged.ports import Ports
 READ_DEADLINE_SECONDS = 8.0
 PROOF_DEADLINE_SECONDS = 20.0
 KUBELET_SECONDS = 15.0
+PROOF_RETRY_SECONDS = 15.0
 
 ProofKey = tuple[object, ...]
 
@@ -56,8 +57,8 @@ class Health:
 
     def next_at(self, observation: Observation) -> float:
         """Boot-time seconds at which the next probe is due."""
-        due = self._proof_at + self._role.write_probe_seconds
-        if observation.serving().device is not None:
+        due = self._proof_at + self._proof_lasts()
+        if observation.serving().device is not None and not observation.serving().dead:
             due = min(due, self._read_at + self._role.probe_seconds)
         return due
 
@@ -83,7 +84,7 @@ class Health:
         was found dead by its write probe.
         """
         key = _key(observation)
-        fresh = observation.now - self._proof_at < self._role.write_probe_seconds
+        fresh = observation.now - self._proof_at < self._proof_lasts()
         if key != self._proof_key:
             self._effects.proof = None
         elif fresh:
@@ -110,9 +111,20 @@ class Health:
             await self._ports.runtime.close()
         return False
 
+    def forget(self) -> None:
+        """What was known of the runtime and kubelet is not true any more."""
+        self._effects.proof = None
+        self.failure = None
+        self.kubelet = KubeletReading(installed=self.kubelet.installed, running=False)
+
     def expire(self) -> None:
         """The next pass reads a new proof."""
         self._proof_key = None
+
+    def _proof_lasts(self) -> float:
+        """A chain that does not hold is looked at again sooner: its cause may be gone."""
+        limit = self._role.write_probe_seconds
+        return min(limit, PROOF_RETRY_SECONDS) if self.failure else limit
 
     async def _measure_internal(self) -> None:
         """Space of the file system behind the root: where the node would fall back to."""

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nodestoraged.engine.observer import Memory
+from nodestoraged.model import plan as steps
 from nodestoraged.model.candidate import UNUSABLE
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.decision import Move
-from nodestoraged.model.device import Identity, Incarnation
+from nodestoraged.model.device import Identity
 from nodestoraged.model.errors import RollbackError, StepError
-from nodestoraged.model.observation import Observation, Setback
-from nodestoraged.model.operation import FORCED, Operation, OperationKind, RootRef
+from nodestoraged.model.observation import DEAD, Observation, Setback
+from nodestoraged.model.operation import FORCED, NO_ROOT, Operation, OperationKind, RootRef
 from nodestoraged.model.phase import Availability
+from nodestoraged.model.plan import Step
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Attempt, Intent
 from nodestoraged.ports import Ports
@@ -29,6 +31,8 @@ _REFUSALS = {
     "ForeignContainers": Reason.FOREIGN_CONTAINERS,
     "PodsWithoutRuntime": Reason.PODS_WITHOUT_RUNTIME,
 }
+_FAULTS = frozenset(reason.value for reason in UNUSABLE)
+_TOUCH_TARGET = (steps.CheckFilesystem, steps.Mount, steps.ProbeWrite)
 
 
 class Intents:
@@ -49,11 +53,9 @@ class Intents:
         now = self._ports.clock.boottime()
 
         def change(intent: Intent) -> Intent:
-            wish = intent.wish
-            over = operation.kind in FORCED and source.identity != target.identity
-            if over and wish is not None and wish.identity == source.identity:
-                wish = None
-            elsewhere = source.identity != target.identity
+            elsewhere = source.identity != target.identity and source != NO_ROOT
+            over = operation.kind in FORCED and elsewhere
+            wish = None if over and _wishes(intent, source) else intent.wish
             return replace(
                 intent,
                 wish=wish,
@@ -80,12 +82,9 @@ class Intents:
         """No root is permitted; the units of `owed` are started with the next one."""
 
         def change(intent: Intent) -> Intent:
-            wish = intent.wish
-            if operation and wish is not None and wish.identity == operation.source.identity:
-                wish = None
-            return replace(
-                intent, wish=wish, stopped=True, owed_units=owed, owed_boot_id=boot_id
-            )
+            over = operation is not None and _wishes(intent, operation.source)
+            wish = None if over else intent.wish
+            return replace(intent, wish=wish, stopped=True, owed_units=owed, owed_boot_id=boot_id)
 
         self._change(change)
 
@@ -113,15 +112,22 @@ class Intents:
         self._change(change)
 
     def paid(self, observation: Observation) -> None:
-        """Units that were owed run: a later stop of them is somebody else's wish."""
-        if observation.intent.owed_units and not observation.owed:
-            self._change(lambda intent: replace(intent, owed_units=()))
+        """Units that were owed run: a later stop of them is somebody else's wish.
+
+        A slot that serves although nothing was permitted was mounted by a person.
+        """
+        if observation.owed:
+            return
+        serves = observation.serving().device is not None
+        self._change(
+            lambda intent: replace(
+                intent, owed_units=(), stopped=intent.stopped and not serves
+            )
+        )
 
     def serves(self, identity: Identity, name: str) -> None:
         """This stick serves, whoever mounted it; remembered for the day when it is lost."""
-        self._change(
-            lambda intent: replace(intent, last_active=identity, last_active_name=name)
-        )
+        self._change(lambda intent: replace(intent, last_active=identity, last_active_name=name))
 
     def gave_up(self, operation: Operation) -> None:
         """What the operation was to bring about is wished no more."""
@@ -148,25 +154,56 @@ class Intents:
         )
         # Enough for each of several flapping sticks to use up its own limit.
         kept = 4 * self._role.switch_limit
-        self._change(
-            lambda intent: replace(intent, attempts=(*intent.attempts[-kept:], attempt))
+        self._change(lambda intent: replace(intent, attempts=(*intent.attempts[-kept:], attempt)))
+
+    def held(self, operation: Operation, step: Step | None, error: StepError) -> None:
+        """What a failed `step` says of a stick keeps that stick from being chosen at once.
+
+        A disk's own error while it leaves the root is that disk's; any other failure rests
+        the operation's target, for good (until it is pulled out) if the target was to blame.
+        """
+        if error.reason == "Interrupted":
+            return
+        fault = Reason(error.reason) if error.reason in _FAULTS else None
+        if isinstance(step, steps.Unmount | steps.Release):
+            if fault is not None and step.device is not None:
+                self._memory.hold_against(
+                    Setback(incarnation=step.device.incarnation, reason=fault)
+                )
+                return
+            fault = None
+        target = operation.target.incarnation
+        if target is None:
+            return
+        if fault is not None and isinstance(step, _TOUCH_TARGET):
+            self._memory.hold_against(Setback(incarnation=target, reason=fault))
+            return
+        refusal = _REFUSALS.get(error.reason)
+        seconds = REFUSAL_SECONDS if refusal else self._role.quarantine_seconds
+        self._memory.hold_against(
+            Setback(
+                incarnation=target,
+                reason=refusal or Reason.QUARANTINED,
+                until=self._ports.clock.boottime() + seconds,
+            )
         )
 
-    def held(self, incarnation: Incarnation | None, error: StepError) -> None:
-        """What the target did wrong keeps it from being chosen again at once."""
-        if incarnation is None or error.reason == "Interrupted":
-            return
-        now = self._ports.clock.boottime()
-        reason = _REFUSALS.get(error.reason, Reason.QUARANTINED)
-        until: float | None = now + self._role.quarantine_seconds
-        if reason is not Reason.QUARANTINED:
-            until = now + REFUSAL_SECONDS
-        elif error.reason in {known.value for known in UNUSABLE}:
-            reason, until = Reason(error.reason), None
-        self._memory.hold_against(Setback(incarnation=incarnation, reason=reason, until=until))
+    def condemned(self, entry: Operation) -> None:
+        """A slot that failed its probe stays condemned over a restart of the daemon."""
+        incarnation = entry.source.incarnation
+        if entry.kind in FORCED and incarnation is not None and entry.reason in DEAD:
+            self._memory.hold_against(
+                Setback(incarnation=incarnation, reason=Reason(entry.reason or ""))
+            )
 
     def _change(self, change: Callable[[Intent], Intent]) -> None:
         before = self._ports.store.intent(self._role.name)
         after = change(before)
         if after != before:
             self._ports.store.save_intent(self._role.name, after)
+
+
+def _wishes(intent: Intent, root: RootRef) -> bool:
+    """True if a stick was wished for and `root` is that stick."""
+    wish = intent.wish
+    return wish is not None and wish.identity is not None and wish.identity == root.identity

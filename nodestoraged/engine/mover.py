@@ -27,6 +27,9 @@ from nodestoraged.model.operation import (
 from nodestoraged.model.plan import Plan
 from nodestoraged.ports import Ports
 
+#: So often the way back is tried before the node is left to a person.
+RESTORE_ATTEMPTS = 2
+
 
 class Mover:
     """Runs operations of one role; after each the world is read again by the caller."""
@@ -146,10 +149,11 @@ class Mover:
             self.intents.arrived(operation)
         return self._executor.close(operation, Result.DONE if reached else Result.ROLLED_BACK)
 
-    async def leave(self) -> None:
+    async def leave(self, *, starts: bool = True) -> None:
         """The daemon goes: a root in place, the fence down, the starts queued, the entry open.
 
-        Without a permitted root everything stays as it is, and the fence up.
+        Without a permitted root everything stays as it is, and the fence up.  Before READY
+        nothing `starts`.
         """
         observation = await self._observe()
         entry = observation.entry
@@ -158,6 +162,7 @@ class Mover:
         goal = self._leaving_goal(observation, entry)
         if goal is None:
             return
+        goal = goal if starts else replace(goal, run=())
         left = self._executor.record(replace(entry, stage=Stage.LEFT, grace_until=None))
         try:
             await self._executor.run(left, planner.plan_leave(observation, goal), undoing=True)
@@ -167,8 +172,10 @@ class Mover:
             return
 
     def _leaving_goal(self, observation: Observation, entry: Operation) -> Goal | None:
-        serving = observation.serving()
-        if serving.device is not None and not serving.dead:
+        serving, runs = observation.serving(), observation.runtime_runs
+        if serving.dead and runs:
+            return None
+        if runs or (serving.device is not None and not serving.dead):
             root = planner.source_of(observation)
             return Goal(root=root, device=serving.device, run=entry.ran_before)
         back = planner.goal_back(observation, entry)
@@ -199,7 +206,7 @@ class Mover:
         Before READY nothing `starts`.
         """
         current = self._current(operation)
-        self.intents.held(operation.target.incarnation, error)
+        self.intents.held(operation, self._executor.failed, error)
         self.intents.gave_up(operation)
         if operation.kind not in FORCED and operation.source.identity == operation.target.identity:
             # It was to start again what is owed; there is no other world to go back to.
@@ -209,26 +216,35 @@ class Mover:
             return self._executor.close(
                 current, Result.ABORTED if aborted else Result.FAILED, error
             )
-        observation = await self._observe()
-        back = planner.goal_back(observation, operation)
-        if back is None:
-            return await self._failover.take_over(current, error)
-        back = back if starts else replace(back, run=())
-        current = self._executor.record(replace(current, stage=Stage.BACK))
-        try:
-            current = await self._executor.run(
-                current, planner.plan_restore(observation, self._role, back), undoing=True
-            )
-        except StepError as second:
-            current = self._current(current)
-            if planner.goal_back(await self._observe(), operation) is None:
+        result = Result.ABORTED if aborted else Result.ROLLED_BACK
+        return await self._restore(current, error, result, starts=starts)
+
+    async def _restore(
+        self, current: Operation, error: StepError, result: Result, *, starts: bool
+    ) -> Operation:
+        """The recorded world again and the operation closed with `result`.
+
+        A second attempt knows what the first found out about the disks.
+        """
+        second = error
+        for _ in range(RESTORE_ATTEMPTS):
+            observation = await self._observe()
+            back = planner.goal_back(observation, current)
+            if back is None:
                 return await self._failover.take_over(current, second)
-            return self._failover.give_up(current, error, second)
-        finally:
-            await self._ports.runtime.close()
-        return self._executor.close(
-            current, Result.ABORTED if aborted else Result.ROLLED_BACK, error
-        )
+            back = back if starts else replace(back, run=())
+            plan = planner.plan_restore(observation, self._role, back)
+            current = self._executor.record(replace(current, stage=Stage.BACK))
+            try:
+                current = await self._executor.run(current, plan, undoing=True)
+            except StepError as found:
+                second, current = found, self._current(current)
+                self.intents.held(current, self._executor.failed, found)
+            else:
+                return self._executor.close(current, result, error)
+            finally:
+                await self._ports.runtime.close()
+        return self._failover.give_up(current, error, second)
 
     def _current(self, operation: Operation) -> Operation:
         """The operation with the step that failed, as the journal has it."""

@@ -1,7 +1,6 @@
 """The node: all roles, one writer, many readers.
 
-Owns: the loop that wakes the roles, the published status with its generation, and the way of a
-request into the loop.  One lock around every pass and every change of memory: one operation at a
+Owns: the loop that wakes the roles, and the way of a request into the loop.  One lock around every pass and every change of memory: one operation at a
 time, whoever asks.
 """
 
@@ -9,32 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from nodestoraged.core import report, requests
 from nodestoraged.core.requests import Request, Situation
 from nodestoraged.core.select import select
+from nodestoraged.engine.board import Board, DaemonFacts
 from nodestoraged.engine.executor import Interrupted
 from nodestoraged.engine.preview import preview
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
+from nodestoraged.model.observation import RELEASE_SECONDS
 from nodestoraged.model.operation import Operation, Stage
 from nodestoraged.model.reason import MEANINGS, Reason
 
 Json = dict[str, object]
 
 #: How long a verb waits to learn which operation came of it.
-BEGIN_SECONDS = 10.0
+BEGIN_SECONDS = 60.0
 MOVING = frozenset({"switch", "eject", "rollback"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonFacts:
-    """What status says of the daemon itself."""
-
-    version: str
-    pid: int
-    init: str
 
 
 class Node:
@@ -50,18 +41,15 @@ class Node:
         reload: Callable[[], str],
     ) -> None:
         self._roles = {role.role.name: role for role in roles}
-        self._facts = facts
+        self._board = Board(self._roles, facts)
         self._rescan_seconds = rescan_seconds
         self._events = events
         self._reload = reload
-        self._generation = 0
-        self._shown: Json = {}
-        self._since: dict[str, dict[str, str]] = {}
-        self._statuses: dict[str, dict[str, str]] = {}
         self._woken = asyncio.Event()
-        self._published = asyncio.Event()
         self._happened = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._passes_begun = 0
+        self._passes_ended = 0
         self.leaving = False
 
     # -- the loop ---------------------------------------------------------------------
@@ -103,6 +91,8 @@ class Node:
     async def _pass(self) -> float | None:
         times: list[float] = []
         async with self._lock:
+            self._passes_begun += 1
+            number = self._passes_begun
             for role in self._roles.values():
                 if self.leaving:
                     return None
@@ -112,6 +102,8 @@ class Node:
                     return None
                 if until is not None:
                     times.append(until - role.ports.clock.boottime())
+            self._passes_ended = number
+            self._board.stir()
         return min(times, default=None)
 
     async def _sleep(self, seconds: float | None) -> None:
@@ -127,13 +119,8 @@ class Node:
     # -- readers ----------------------------------------------------------------------
 
     def publish(self) -> None:
-        """A role changed: the status is made anew, with another generation if it differs."""
-        shown = self._render()
-        if shown != self._shown:
-            self._shown = shown
-            self._generation += 1
-            waiting, self._published = self._published, asyncio.Event()
-            waiting.set()
+        """A role changed."""
+        self._board.publish()
 
     def happened(self) -> None:
         """An event was logged."""
@@ -142,21 +129,11 @@ class Node:
 
     def status(self) -> Json:
         """The whole JSON of the contract."""
-        return {
-            "apiVersion": report.API_VERSION,
-            "generation": self._generation,
-            "daemon": {
-                "version": self._facts.version,
-                "pid": self._facts.pid,
-                "init": self._facts.init,
-            },
-            **self._shown,
-        }
+        return self._board.status()
 
     async def changed(self, generation: int) -> None:
         """Returns when the status has another generation."""
-        while self._generation == generation:
-            await self._published.wait()
+        await self._board.changed(generation)
 
     def operations(self, role: str | None, limit: int) -> list[Json]:
         """Open and closed operations, newest first."""
@@ -215,6 +192,10 @@ class Node:
                 MEANINGS[Reason.OPERATION_IN_PROGRESS],
                 "nodestoragectl operations --follow",
             )
+        wait = arguments.get("waitSeconds")
+        reconciler.memory.release_seconds = (
+            float(wait) if isinstance(wait, int | float) else RELEASE_SECONDS
+        )
         before = self._last_id(reconciler)
         answer = await self._apply(reconciler, request)
         operation_id = None
@@ -253,27 +234,20 @@ class Node:
         return answer
 
     async def _begun(self, reconciler: Reconciler, before: int) -> str | None:
-        """The id of the operation that came of a request, or None if none had to."""
+        """The id of the operation that came of a request, or None if none had to.
+
+        Only a pass that began after the request has seen it; one that was under way has not.
+        """
+        wanted = self._passes_begun + 1
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
                 while self._last_id(reconciler) == before:
-                    waiting = self._published
-                    passes = asyncio.ensure_future(self._idle_pass())
-                    await asyncio.wait(
-                        {passes, asyncio.ensure_future(waiting.wait())},
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
-                    if passes.done() and self._last_id(reconciler) == before:
+                    if self._passes_ended >= wanted:
                         return None
+                    await self._board.news()
         except TimeoutError:
             return None
         return str(self._last_id(reconciler))
-
-    async def _idle_pass(self) -> None:
-        """One whole pass has been made since now."""
-        await asyncio.sleep(0.05)
-        async with self._lock:
-            return
 
     def _abort(self, reconciler: Reconciler, operation_id: str) -> Json:
         current = reconciler.operation
@@ -316,39 +290,6 @@ class Node:
             names = ", ".join(self._roles)
             raise NotFoundError("NoSuchRole", f"no role {role!r}", f"one of: {names}")
         return [found]
-
-    def _render(self) -> Json:
-        roles: list[Json] = []
-        running: Json | None = None
-        last: Operation | None = None
-        for name, reconciler in self._roles.items():
-            view = reconciler.view
-            if view is None:
-                continue
-            rendered = report.role(view, self._since.get(name, {}))
-            if self._note_transitions(name, rendered, view.observation.time):
-                rendered = report.role(view, self._since[name])
-            roles.append(rendered)
-            if view.operation is not None:
-                running = report.operation(view.operation)
-            if view.last is not None and (last is None or int(view.last.id) > int(last.id)):
-                last = view.last
-        return {
-            "roles": roles,
-            "operation": running,
-            "lastOperation": report.operation(last) if last else None,
-        }
-
-    def _note_transitions(self, name: str, rendered: Json, now: str) -> bool:
-        """True if a condition's status changed; its time is kept."""
-        found = rendered["conditions"]
-        assert isinstance(found, list)
-        statuses = {each["type"]: each["status"] for each in found}
-        before, since = self._statuses.get(name, {}), self._since.setdefault(name, {})
-        moved = [kind for kind, status in statuses.items() if before.get(kind) != status]
-        since.update(dict.fromkeys(moved, now))
-        self._statuses[name] = statuses
-        return bool(moved)
 
 
 def _executes(reconciler: Reconciler) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from nodestoraged.model.config import DaemonConfig, MountNamespace, RoleConfig
 from nodestoraged.model.device import Incarnation
-from nodestoraged.model.observation import Observation, Setback
+from nodestoraged.model.observation import RELEASE_SECONDS, Observation, Setback
 from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
 from nodestoraged.ports import Ports
 
@@ -23,9 +23,16 @@ class Memory:
     profile: RuntimeProfile
     setbacks: tuple[Setback, ...] = ()
     permitted: frozenset[Incarnation | None] = field(default_factory=frozenset)
+    release_seconds: float = RELEASE_SECONDS
 
     def hold_against(self, setback: Setback) -> None:
-        """`setback` counts from now on, in the place of an older one of the same insertion."""
+        """`setback` counts from now on, in the place of an older one of the same insertion.
+
+        What counts as long as the stick is in is not replaced by what passes.
+        """
+        known = next((s for s in self.setbacks if s.incarnation == setback.incarnation), None)
+        if known is not None and known.until is None and setback.until is not None:
+            return
         kept = tuple(s for s in self.setbacks if s.incarnation != setback.incarnation)
         self.setbacks = (*kept, setback)
 
@@ -76,6 +83,7 @@ async def observe(
         shutting_down=shutting_down,
         stuck_children=ports.disks.stuck,
         permitted=memory.permitted,
+        release_seconds=memory.release_seconds,
         namespace_shared=daemon.mount_namespace is MountNamespace.OWN
         or ports.mounts.in_host_namespace(),
         settling_until=last_insertion + daemon.settle_seconds if last_insertion else 0.0,

@@ -59,6 +59,7 @@ class Reconciler:
         self.busy = False
         self.view: View | None = None
         self._changed = changed
+        self._ready = False
         self._boot = Boot(ports, self.mover, self.executor, self.observe, self._enter)
 
     def configure(self, role: RoleConfig, daemon: DaemonConfig, profile: RuntimeProfile) -> None:
@@ -93,6 +94,7 @@ class Reconciler:
 
     async def after_ready(self) -> None:
         """What had to wait for READY: the proof of a boot's root, or an open entry's recovery."""
+        self._ready = True
         await self._busily(self._boot.after_ready())
 
     async def _busily(self, work: Awaitable[None]) -> None:
@@ -129,7 +131,7 @@ class Reconciler:
 
     async def leave(self) -> None:
         """The daemon goes away; what runs goes on running."""
-        await self.mover.leave()
+        await self.mover.leave(starts=self._ready)
 
     def begin_leaving(self) -> None:
         """The executor stops between two steps."""
@@ -137,6 +139,8 @@ class Reconciler:
 
     async def _act(self, observation: Observation, decision: Decision) -> None:
         self.busy = True
+        if self.phase is Phase.FAILED:
+            self._set_phase(advance(self.phase, Trigger.CLEARED))
         try:
             match decision:
                 case Move():
@@ -145,6 +149,7 @@ class Reconciler:
                     await self.mover.move(observation, decision)
                 case Contain():
                     self._set_phase(advance(self.phase, Trigger.SLOT_VANISHED))
+                    self.health.forget()
                     await self.mover.contain(observation, decision)
                 case KeepStopped():
                     self.mover.keep_stopped(observation)
@@ -154,6 +159,13 @@ class Reconciler:
             self.busy = False
             # What the operation proved is verified by a second reading of the settled node.
             self.health.expire()
+        # The end of an operation and the phase that it led to are published as one.
+        settled = await self.observe()
+        if self._at_rest(settled) and not self._acts(self._decide(settled), settled):
+            await self._rest(settled)
+
+    def _decide(self, observation: Observation) -> Decision:
+        return decide(observation, select(observation, self.role), self.role)
 
     def _acts(self, decision: Decision, observation: Observation) -> bool:
         if isinstance(decision, KeepStopped):
@@ -207,11 +219,11 @@ class Reconciler:
             self.ports.log.event("step-failed", f"the fence: {error.message}")
 
     def _next(self, observation: Observation, decision: Decision) -> float | None:
-        times = [self.health.next_at(observation)]
+        times = [self.health.next_at(observation)] if self._at_rest(observation) else []
         if isinstance(decision, Wait) and decision.until is not None:
             times.append(decision.until)
         times += [s.until for s in observation.setbacks if s.until and s.until > observation.now]
-        return min(times)
+        return min(times, default=None)
 
     def _operation_changed(self, operation: Operation) -> None:
         self.operation = operation if operation.result is None else None
@@ -229,13 +241,13 @@ class Reconciler:
         if self.view is not None:
             self.view = replace(
                 self.view,
-                operation=self.operation,
-                last=operation if operation.result else self.view.last,
+                operation=operation,
             )
             if operation.result is None and self.phase is not Phase.LOST:
                 self._set_phase(Phase.SWITCHING)
                 self.view = replace(self.view, phase=self.phase, since=self.since)
-        self._changed()
+        if operation.result is None:
+            self._changed()
 
     def _version(self) -> str | None:
         """The runtime's version as it last told; it stays known while the runtime restarts."""

@@ -11,6 +11,12 @@ from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Intent, Marked, Registry
 from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
 
+#: What is held against an insertion that served and then stopped answering.
+DEAD = frozenset({Reason.PROBE_FAILED, Reason.HUNG, Reason.IO_ERROR})
+
+#: How long the last user of an unmounted stick may take to let go, if nobody says otherwise.
+RELEASE_SECONDS = 20.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setback:
@@ -52,6 +58,7 @@ class Observation:
     the profile exists.  `permitted` are the insertions (None: the internal directory) for
     which a verb, said in this daemon's life, allows a running runtime to be stopped.  Until
     `settling_until` more devices may follow an insertion, so no stick is chosen by itself.
+    `release_seconds` is how long a stick that leaves may take to lose its last user.
     `namespace_shared` is false where a mount made here would not be seen by the runtime.
     """
 
@@ -74,6 +81,7 @@ class Observation:
     permitted: frozenset[Incarnation | None] = frozenset()
     settling_until: float = 0.0
     namespace_shared: bool = True
+    release_seconds: float = RELEASE_SECONDS
 
     def unit(self, name: str) -> Unit | None:
         """The unit of that name, or None if it was not asked for."""
@@ -125,6 +133,11 @@ class Observation:
             None,
         )
 
+    def lost(self, incarnation: Incarnation) -> bool:
+        """True if this insertion is here and stopped answering."""
+        setback = self.setback(incarnation)
+        return setback is not None and setback.reason in DEAD
+
     def device_of(self, mount: Mount) -> BlockDevice | None:
         """The present device of a mount; by its source where st_dev is anonymous (btrfs)."""
         for device in self.devices:
@@ -144,6 +157,4 @@ class Observation:
         if device is None:
             gone = mount.number in self.gone
             return Serving(mount=mount, dead=gone, foreign=not gone)
-        setback = self.setback(device.incarnation)
-        dead = setback is not None and setback.reason in {Reason.PROBE_FAILED, Reason.HUNG}
-        return Serving(mount=mount, device=device, dead=dead)
+        return Serving(mount=mount, device=device, dead=self.lost(device.incarnation))

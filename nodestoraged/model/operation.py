@@ -60,7 +60,7 @@ class RootRef:
 
 
 INTERNAL_ROOT = RootRef(identity=None, name="internal")
-#: Where a failover ends that found no permitted root.
+#: Where a failover ends that found no permitted root, and where the next operation begins.
 NO_ROOT = RootRef(identity=None, name="none")
 
 
@@ -82,7 +82,7 @@ class Operation:
     be started again: the value before, on disk before the first effect.  Times named `_at`
     are boot-time seconds of `boot_id`, times named `_time` are RFC 3339.  `grace_until` is
     set while `stage` is GRACE.  `automatic` counts against the switch budget.
-    `insertions` is how many insertions had been counted at the loss.
+    `used_bytes` is how much a lost root held.  `insertions` is how many insertions had been counted at the loss.
     `touched` is false while only pre-flight steps were begun.
     """
 
@@ -104,6 +104,7 @@ class Operation:
     kubelet_at: float | None = None
     pods_stopped: int = 0
     noticed_seconds: float | None = None
+    used_bytes: int | None = None
     insertions: int = 0
     touched: bool = False
     result: Result | None = None
@@ -114,7 +115,7 @@ class Operation:
 
     @property
     def downtime_seconds(self) -> float | None:
-        """From asking the runtime to stop until ImageFsInfo was proven; None if it never stopped."""
+        """From asking the runtime to stop until ImageFsInfo was proven; None if it did not stop."""
         if self.stopped_at is None or self.proven_at is None:
             return None
         return round(self.proven_at - self.stopped_at, 3)

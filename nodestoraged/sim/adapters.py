@@ -41,6 +41,8 @@ class SimClock:
     async def sleep(self, seconds: float) -> None:
         """Time passes."""
         self._world.now += max(seconds, 0.001)
+        if self._world.on_sleep is not None:
+            self._world.on_sleep()
 
 
 class SimDevices:

@@ -79,6 +79,7 @@ class SimDisks:
         with self._world.effect("probe-write"):
             medium = self._world.medium_of(self._world.root_number)
             if self._world.root_mounts and (medium is None or medium.dead):
+                self._world.condemned.add(self._world.root_number)
                 raise StepError("IoError", "input/output error")
             if medium is not None:
                 medium.writes += 1
@@ -86,6 +87,10 @@ class SimDisks:
 
     async def settle_writes(self, path: str, *, deadline_seconds: float) -> None:
         """syncfs."""
+        medium = self._world.medium_of(self._world.root_number)
+        if self._world.root_mounts and (medium is None or medium.dead):
+            self._world.condemned.add(self._world.root_number)
+            raise StepError("IoError", "input/output error")
 
     async def leftover_shims(self, socket: str, *, deadline_seconds: float) -> int:
         """Pods outlive their runtime."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TypeVar
 
@@ -35,7 +35,9 @@ class SimNode:
         *,
         running: bool = True,
         kubelet_requires_runtime: bool = False,
+        prepare: Callable[[World], None] = lambda _world: None,
     ) -> None:
+        """`running`: the daemon meets a node that works already; `prepare` comes before it."""
         self.role = role or RoleConfig(name="containerd")
         self.world = World(self.role)
         self.world.kubelet_requires_runtime = kubelet_requires_runtime
@@ -44,6 +46,7 @@ class SimNode:
         self._loop = asyncio.new_event_loop()
         #: How often the power was cut, the daemon crashed, SIGTERM came, the system went down.
         self.ends: list[str] = []
+        prepare(self.world)
         if running:
             self.world.start_unit(RUNTIME)
             self.world.start_unit(KUBELET)
@@ -211,7 +214,7 @@ class SimNode:
             return None
         return due[0] if due[0] is not None else self.world.now + self.daemon.rescan_seconds
 
-    def _guarded(self, work: Coroutine[object, object, None]) -> bool:
+    def _guarded(self, work: Coroutine[object, object, object]) -> bool:
         """True if `work` came to its end; else the daemon has ended, and lives again."""
         try:
             self._drive(work)

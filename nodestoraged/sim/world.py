@@ -12,13 +12,25 @@ from dataclasses import dataclass, field, replace
 
 from nodestoraged.model.config import RoleConfig, Trust
 from nodestoraged.model.device import BlockDevice, DeviceNumber
-from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.model.errors import StepError
 from nodestoraged.model.operation import Operation, Stage
 from nodestoraged.model.registry import Intent, Registry
 from nodestoraged.model.runtime import RuntimeProfile, UnitState
+from nodestoraged.sim.faults import DaemonCrash, Effect, Faults, PowerCut, Violation
+
+__all__ = [
+    "INTERNAL_NUMBER",
+    "KUBELET",
+    "PROFILE",
+    "RUNTIME",
+    "DaemonCrash",
+    "Faults",
+    "PowerCut",
+    "Violation",
+    "World",
+]
 
 INTERNAL_NUMBER = DeviceNumber(254, 1)
-EFFECT_SECONDS = 0.05
 RUNTIME = "containerd.service"
 KUBELET = "kubelet.service"
 PROFILE = RuntimeProfile(
@@ -29,18 +41,6 @@ PROFILE = RuntimeProfile(
     state="/run/containerd",
     socket="/run/containerd/containerd.sock",
 )
-
-
-class Violation(BaseException):
-    """An invariant of the design is broken: the test must fail, nothing may catch it."""
-
-
-class PowerCut(BaseException):
-    """The machine is gone in the middle of an effect."""
-
-
-class DaemonCrash(BaseException):
-    """The daemon alone is gone in the middle of an effect."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,20 +63,6 @@ class SimUnit:
     job_queued: bool = False
     pid: int = 0
     started_at: float = 0.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Faults:
-    """What goes wrong, by the number of the effect; each fires once and says so in `fired`.
-
-    `fail` and `hang`: the effect does not happen; `late`: it happens and is not known to.
-    `cut-`, `crash-` and `down-` (before, after): the power, the daemon, or the system going
-    down.  `term`: SIGTERM.  `yank NAME`, `die NAME`, `start UNIT`, `stop UNIT`: somebody.
-    """
-
-    plan: dict[int, str] = field(default_factory=dict)
-    count: int = 0
-    fired: list[tuple[int, str]] = field(default_factory=list)
 
 
 class World:
@@ -112,6 +98,7 @@ class World:
         self.ready = False
         self.faults = Faults()
         self.on_effect: Callable[[str], None] | None = None
+        self.on_sleep: Callable[[], None] | None = None
         self.on_term: Callable[[], None] = lambda: None
         self.trace: list[str] = []
 
@@ -140,6 +127,10 @@ class World:
         self.inserted += 1
         self.insertion_at = self.now
         return self._appear(name, self.inserted)
+
+    def insert_before_start(self, name: str) -> None:
+        """The stick is in a port when the daemon starts."""
+        self._appear(name, 0)
 
     def _appear(self, name: str, inserted: int) -> BlockDevice:
         self.diskseq += 1
@@ -269,12 +260,13 @@ class World:
 
     def touch(self, device: BlockDevice, *, write: bool = False) -> None:
         """A child opens the stick; it must be allowed, here, and alive."""
-        if not self.authorised(device):
+        if not self.authorised(device) and device.number not in self.root_mounts:
             raise Violation(f"I7: {device.devnode} was touched without trust")
         medium = self.medium_of(device.number)
         if medium is None:
             raise StepError("Gone", f"{device.devnode} is gone")
         if medium.dead:
+            self.condemned.add(device.number)
             raise StepError("IoError", f"{device.devnode}: input/output error")
         medium.writes += write
 
@@ -288,65 +280,3 @@ class World:
             )
         if len(self.open) > 1:
             raise Violation("I6: two operations are open")
-
-
-class Effect:
-    """One effect on the world as a context: faults fire at its edges, invariants hold after."""
-
-    def __init__(self, world: World, what: str) -> None:
-        self._world = world
-        self._what = what
-        self._fault = ""
-
-    def __enter__(self) -> None:
-        world = self._world
-        world.faults.count += 1
-        world.now += EFFECT_SECONDS
-        world.trace.append(self._what)
-        self._fault = world.faults.plan.pop(world.faults.count, "")
-        if self._fault:
-            world.faults.fired.append((world.faults.count, self._fault))
-        self._somebody()
-        self._edge("before")
-        if self._fault == "fail":
-            raise StepError("Injected", f"{self._what} failed")
-        if self._fault == "hang":
-            world.now += 30
-            raise StepTimeout("Hung", f"{self._what} hangs")
-        if world.on_effect is not None:
-            world.on_effect(self._what)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._world.check()
-            self._edge("after")
-            if self._fault == "late":
-                self._world.now += 30
-                raise StepTimeout("Hung", f"{self._what} hangs")
-
-    def _edge(self, edge: str) -> None:
-        if self._fault == f"cut-{edge}":
-            raise PowerCut(self._what)
-        if self._fault == f"crash-{edge}":
-            raise DaemonCrash(self._what)
-        if self._fault == f"down-{edge}":
-            self._world.stopping = True
-
-    def _somebody(self) -> None:
-        """A person or a program does something just now."""
-        world = self._world
-        verb, _, name = self._fault.partition(" ")
-        match verb:
-            case "yank" if name in world.plugged:
-                world.pull(name)
-            case "die" if name in world.media:
-                world.media[name].dead = True
-            case "start":
-                world.start_unit(name)
-                world.check()
-            case "stop":
-                world.stop_unit(name)
-            case "term":
-                world.on_term()
-            case _:
-                return

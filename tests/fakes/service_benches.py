@@ -19,8 +19,11 @@ from nodestoraged.adapters.services.command import CommandServiceManager
 from nodestoraged.adapters.services.systemctl import SystemctlControl
 from nodestoraged.adapters.services.systemd import DbusControl
 from nodestoraged.adapters.services.unitcontrol import SystemdServices
-from nodestoraged.model.config import CommandServices
+from nodestoraged.model.config import CommandServices, RoleConfig
+from nodestoraged.model.runtime import UnitState
 from nodestoraged.ports import ServiceManager
+from nodestoraged.sim.adapters import ports
+from nodestoraged.sim.world import SimUnit, World
 from tests.fakes import stub_systemctl
 from tests.fakes.fake_systemd1 import FakeSystemd1, private_bus
 from tests.fakes.unit_world import UnitWorld, WorldUnit
@@ -155,12 +158,37 @@ async def command_bench(directory: Path) -> AsyncIterator[CommandBench]:
     yield CommandBench(directory)
 
 
+class SimBench:
+    """The simulator's init system."""
+
+    def __init__(self) -> None:
+        self._world = World(RoleConfig(name="containerd"))
+        self._world.ready = True
+        self.manager: ServiceManager = ports(self._world).services
+
+    def add(self, unit: WorldUnit) -> None:
+        states = {"active": UnitState.ACTIVE, "failed": UnitState.FAILED}
+        state = states.get(unit.active, UnitState.INACTIVE)
+        self._world.units[unit.name] = SimUnit(state=state, pid=unit.main_pid)
+
+    def begin_shutdown(self) -> None:
+        self._world.stopping = True
+
+
+@contextlib.asynccontextmanager
+async def sim_bench(_directory: Path) -> AsyncIterator[SimBench]:
+    yield SimBench()
+
+
 #: Every implementation of `ports.ServiceManager`.
 BENCHES: dict[str, MakeBench] = {
     "dbus": dbus_bench,
     "systemctl": systemctl_bench,
     "command": command_bench,
 }
+
+#: Those whose units start and stop, and know no failure of their own.
+PLAIN_BENCHES: dict[str, MakeBench] = {"command": command_bench, "sim": sim_bench}
 
 #: Those that know conditions, dependents, jobs and shutdowns.
 RICH_BENCHES: dict[str, MakeBench] = {

@@ -23,6 +23,7 @@ from tests.vm.harness.migration import Saved
 from tests.vm.harness.pool import MachinePool
 from tests.vm.harness.states import ensure_booted
 from tests.vm.harness.stickbox import StickBox
+from tests.vm.nodes import Node
 
 _HERE = Path(__file__).resolve().parent
 _DEFAULT_SUITES = ("trixie", "bookworm")
@@ -64,7 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a `suite` once per release, release by release."""
     if "suite" in metafunc.fixturenames:
-        suites = metafunc.config.getoption("vm_suite") or _DEFAULT_SUITES
+        # A module that names its releases runs on those: what differs between them is few things.
+        own = getattr(metafunc.module, "SUITES", _DEFAULT_SUITES)
+        suites = metafunc.config.getoption("vm_suite") or own
         metafunc.parametrize("suite", suites, scope="session", indirect=True)
 
 
@@ -139,3 +142,34 @@ def machine(new_machine: MachinePool, booted: Saved) -> Machine:
     made = new_machine(booted)
     made.resume()
     return made
+
+
+@pytest.fixture(scope="session")
+def installed(
+    booted: Saved, deb: Path, machine_pool: MachinePool, tmp_path_factory: pytest.TempPathFactory
+) -> Saved:
+    """The state of the booted node with the package installed and its first decision made."""
+    made = machine_pool(booted)
+    made.resume()
+    node = Node(made)
+    node.install(deb)
+    node.wait_phase("INTERNAL")
+    saved = made.save(tmp_path_factory.mktemp("installed") / "state")
+    machine_pool.close()
+    return saved
+
+
+@pytest.fixture
+def node(new_machine: MachinePool, installed: Saved) -> Node:
+    """A node with the package installed, resumed; its disk is its own."""
+    made = new_machine(installed)
+    made.resume()
+    return Node(made)
+
+
+@pytest.fixture
+def durable_node(new_machine: MachinePool, installed: Saved) -> Node:
+    """The same on a disk that keeps what was flushed when the power is cut."""
+    made = new_machine(installed, cache="writeback")
+    made.resume()
+    return Node(made)

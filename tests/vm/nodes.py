@@ -73,6 +73,20 @@ class Node:
         found = [c for c in self.role()["candidates"] if c["serial"] == stick.serial]
         return found[0] if found else None
 
+    def wait_step(self, step: str, seconds: float = 60) -> None:
+        """The running operation is in this step."""
+        end = time.monotonic() + seconds
+        while (operation := self.status()["operation"]) is None or operation["step"] != step:
+            assert time.monotonic() < end, operation
+            time.sleep(0.1)
+
+    def slow(self, unit: str, line: str) -> str:
+        """The unit gets a line that makes its start or stop last; the drop-in's path."""
+        path = f"/etc/systemd/system/{unit}.service.d/slow.conf"
+        self.machine.put_text(f"[Service]\n{line}\n", path)
+        self.machine.ssh("systemctl daemon-reload")
+        return path
+
     def wait_verdict(self, stick: Stick, verdict: str, seconds: float = 40) -> dict[str, Any]:
         """`stick` is listed with this verdict; returns its candidate."""
         end = time.monotonic() + seconds

@@ -10,6 +10,8 @@ import pytest
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.stickbox import StickBox
 
+SUITES = ("trixie",)
+
 _PROBE = Path(__file__).with_name("sandbox_probe.py")
 _FENCE = "/run/nodestorage-fence/containerd"
 #: Type=oneshot: the test waits for the probe's end as for a start.

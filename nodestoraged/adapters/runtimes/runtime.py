@@ -48,7 +48,7 @@ class ContainerdRuntime:
         try:
             session = await self._opened(profile)
             version = await session.version(deadline_seconds)
-            pods = len(await session.pods(deadline_seconds))
+            pods = sum(pod.ready for pod in await session.pods(deadline_seconds))
         except StepError as error:
             return RuntimeReading(installed=True, answering=False, detail=error.message)
         return RuntimeReading(

@@ -9,7 +9,8 @@ from nodestoraged.cli.session import connect, roles_of, status_of
 from nodestoraged.cli.text import wrap
 from nodestoraged.cli.verb import role_option
 from nodestoraged.cli.wide import proof_lines
-from nodestoraged.model.reason import MEANINGS, Reason
+from nodestoraged.model.failure import FAILURES
+from nodestoraged.model.reason import MEANINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def _explain_arguments(parser: Declares) -> None:
 def _explain(args: Arguments) -> int:
     if args.word == "imagefs":
         return _explain_imagefs(args)
-    meanings = {reason.value: meaning for reason, meaning in MEANINGS.items()}
+    meanings = {reason.value: meaning for reason, meaning in MEANINGS.items()} | FAILURES
     by_lower = {word.lower(): word for word in meanings}
     word = by_lower.get(args.word.lower())
     if word is None:
@@ -37,7 +38,7 @@ def _explain(args: Arguments) -> int:
         raise exits.StopError(
             exits.NOT_FOUND, f"{text({'w': args.word}, 'w')} is not a word that is shown", hint
         )
-    out(*wrap(f"{word}: {meanings[Reason(word)]}", 80, "  "))
+    out(*wrap(f"{word}: {meanings[word]}", 80, "  "))
     return exits.OK
 
 

@@ -31,7 +31,9 @@ from nodestoraged.worker.grpc.failure import (
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
+    # Not a back-off but the time that one attempt to connect may take: a busy or slow node needs
+    # seconds from connect() to the first HTTP/2 frame.  A missing socket fails at once anyway.
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 50),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

@@ -6,7 +6,6 @@ Owns one QEMU process at a time and its directory. Knows nothing of the daemon u
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -15,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.vm.harness.console import Console
 from tests.vm.harness.errors import HarnessError
 from tests.vm.harness.guest import Guest, Result
 from tests.vm.harness.image import Image
 from tests.vm.harness.migration import Saved, read_state, write_state
-from tests.vm.harness.qemu import Cache, QemuOptions, QemuProcess, create_overlay
+from tests.vm.harness.qemu import Cache, QemuOptions, QemuProcess, create_overlay, free_port
 from tests.vm.harness.sockets import Sockets
 from tests.vm.harness.stick import Stick
 
@@ -60,10 +60,11 @@ class Machine:
         self.image = image
         self._overlay = self.directory / "overlay.qcow2"
         create_overlay(self._overlay, self._saved.disk if self._saved else image.root_image)
-        self._port = _free_port()
+        self._port = free_port()
         self._guest = Guest(directory=self.directory, port=self._port, key=image.ssh_key)
         self._qemu: QemuProcess | None = None
         self._sockets = Sockets()
+        self._console = Console(self.directory / "console.log")
         self._timers: list[threading.Timer] = []
 
     def __enter__(self) -> Self:
@@ -95,6 +96,7 @@ class Machine:
         Returns the seconds until ssh answered, 0.0 without `wait`.
         """
         start = time.monotonic()
+        self._console.expect_boot()
         self._start(incoming=None)
         if sticks is None:
             self._sockets.replug(self._process.qmp)
@@ -111,6 +113,7 @@ class Machine:
         if self._saved is None:
             raise HarnessError("this machine was not made of a saved one")
         start = time.monotonic()
+        self._console.expect_boot(expected=False)
         self._start(incoming=self._saved.state)
         read_state(self._process.qmp)
         self.wait_for_ssh()
@@ -154,6 +157,7 @@ class Machine:
     def reset(self, *, wait: bool = True) -> None:
         """Press the reset button: a reboot without a shutdown, sticks stay plugged."""
         self._guest.disconnect()
+        self._console.expect_boot()
         self._process.qmp.command("system_reset")
         if wait:
             self.wait_for_ssh()
@@ -161,6 +165,8 @@ class Machine:
     def reboot(self, *, wait: bool = True) -> None:
         """Reboot the guest in an orderly way; with `wait` until ssh answers again."""
         before = self.ssh("cat /proc/sys/kernel/random/boot_id").stdout
+        self._console.expect_boot()
+        self._process.qmp.forget_events("RESET")
         self.ssh("(sleep 0.2; reboot) >/dev/null 2>&1 &")
         self._process.qmp.wait_event("RESET", _POWEROFF_SECONDS)
         self._guest.disconnect()
@@ -191,8 +197,10 @@ class Machine:
 
     def wait_for_ssh(self, timeout: float = BOOT_SECONDS) -> None:
         """Wait until commands can be run. Raises HarnessError with the console's end if not."""
+        deadline = time.monotonic() + timeout
         try:
-            self._guest.connect(timeout)
+            self._console.wait_ready(deadline, lambda: self.running)
+            self._guest.connect(max(deadline - time.monotonic(), 1))
         except HarnessError as error:
             tail = self.console()[-3000:]
             raise HarnessError(f"{error}; the console ends with:\n{tail}") from error
@@ -230,8 +238,7 @@ class Machine:
 
     def console(self) -> str:
         """Everything that the guest wrote to its serial console since the machine was made."""
-        path = self.directory / "console.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self._console.text()
 
     # --- sticks --------------------------------------------------------------------------------
 
@@ -240,7 +247,7 @@ class Machine:
         self._sockets.plug(self._process.qmp, stick, port=port, read_only=read_only)
 
     def plug_later(self, stick: Stick, seconds: float, *, port: int | None = None) -> None:
-        """Plug a stick in `seconds` from now: one that enumerates late during a boot."""
+        """Plug a stick in `seconds` of the host's time, also while a boot is awaited."""
         timer = threading.Timer(seconds, self.plug, args=(stick,), kwargs={"port": port})
         timer.daemon = True
         self._timers.append(timer)
@@ -290,9 +297,3 @@ class Machine:
         self._guest.disconnect()
         self._sockets.power_lost()
         self._qemu = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ _KERNEL_ARGUMENTS: Final = (
     "panic=10",
     "mitigations=off",
     "apparmor=0",
+    "selinux=0",
     "audit=0",
     "random.trust_cpu=on",
     "loglevel=4",
@@ -147,6 +149,13 @@ def create_overlay(overlay: Path, backing: Path) -> None:
     kind = "qcow2" if backing.suffix == ".qcow2" else "raw"
     arguments = ["-q", "-f", "qcow2", "-F", kind, "-b", str(backing.resolve()), str(overlay)]
     subprocess.run(["qemu-img", "create", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _bounded(minutes: float) -> list[str]:

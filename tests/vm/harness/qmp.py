@@ -82,6 +82,13 @@ class Qmp:
             if time.monotonic() > deadline:
                 raise HarnessError(f"no {name} {data or ''} within {seconds} s")
 
+    def forget_events(self, name: str) -> None:
+        """Drop the events of this name that came before now."""
+        with self._lock:
+            while (event := self._poll()) is not None:
+                self._events.append(event)
+            self._events = [event for event in self._events if event["event"] != name]
+
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()

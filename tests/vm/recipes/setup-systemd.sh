@@ -10,6 +10,9 @@ rm -f /etc/machine-id
 systemd-machine-id-setup >/dev/null
 mkdir -p /var/log/journal
 systemctl enable -q ssh.service containerd.service kubelet.service systemd-networkd.service
+# Would start sshd instances on sockets that nobody uses.
+mkdir -p /etc/systemd/system-generators
+ln -sf /dev/null /etc/systemd/system-generators/systemd-ssh-generator
 for unit in \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer man-db.timer logrotate.timer motd-news.timer xfs_scrub_all.timer \

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""The demo's services with a trap: at one verb of one unit the daemon gets a signal.
+
+`set_trap` writes the trap; whoever runs that verb next springs it, once.  So a test interrupts an
+operation at an exact step instead of racing with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from demo import services
+
+
+def set_trap(
+    base: Path, verb: str, unit: str, pid: int, number: signal.Signals, *, hold_seconds: float = 0
+) -> None:
+    """Before the next `verb` of `unit`, process `pid` gets `number`, and the verb that delay."""
+    trap = {"verb": verb, "unit": unit, "pid": pid, "number": number, "hold": hold_seconds}
+    (base / "trap").write_text(json.dumps(trap))
+
+
+def sprung(base: Path) -> bool:
+    """True once the trap was sprung."""
+    return not (base / "trap").exists()
+
+
+def _spring(base: Path, verb: str, unit: str) -> None:
+    try:
+        trap = json.loads((base / "trap").read_text())
+    except FileNotFoundError:
+        return
+    if (trap["verb"], trap["unit"]) == (verb, unit):
+        (base / "trap").unlink()
+        if trap["pid"]:
+            os.kill(trap["pid"], trap["number"])
+        time.sleep(trap["hold"])
+
+
+if __name__ == "__main__":
+    _spring(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    sys.exit(services.main())

@@ -1,0 +1,123 @@
+"""Boots and power cuts: the root is decided before the runtime starts, whatever happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.vm.harness.migration import Saved
+from tests.vm.harness.pool import MachinePool
+from tests.vm.harness.stickbox import StickBox
+from tests.vm.nodes import FLOOR, Node
+
+SUITES = ("trixie",)
+
+_PATIENT = FLOOR + "boot_wait_seconds = 120\n"
+_QUICK_WAIT = FLOOR + "boot_wait_seconds = 8\n"
+
+
+def _containerd_starts(node: Node) -> int:
+    """How often containerd was started in this boot."""
+    found = node.machine.ssh(
+        "journalctl -b -u containerd -o cat | grep -c 'successfully booted' || true"
+    )
+    return int(found.stdout)
+
+
+def test_clean_boots_with_the_stick_late_and_without_it(node: Node, new_stick: StickBox) -> None:
+    blue = new_stick("BLUE01")
+    node.bind(blue, "blue")
+    node.machine.reboot()
+    role = node.wait_phase("BOUND", 120)
+    assert role["active"]["name"] == "blue"
+    node.wait_pods()
+    assert _containerd_starts(node) == 1
+    assert role["imagefs"]["verified"] is True
+    assert node.machine.ssh("systemctl --failed --no-legend").stdout == ""
+    node.configure(_PATIENT)
+    node.machine.shutdown()
+    node.machine.boot(sticks=[])
+    # The boot waits for the stick that was active; the runtime has not been started yet.
+    assert node.role()["phase"] == "SWITCHING"
+    assert _containerd_starts(node) == 0
+    node.machine.plug(blue)
+    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
+    assert _containerd_starts(node) == 1
+    node.wait_pods()
+    node.configure(_QUICK_WAIT)
+    node.machine.shutdown()
+    node.machine.boot(sticks=[])
+    role = node.wait_phase("INTERNAL", 120)
+    assert role["lastActive"]["name"] == "blue"
+    node.wait_pods()
+    assert _containerd_starts(node) == 1
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+
+
+def test_a_power_cut_while_bound_comes_up_bound(
+    durable_node: Node, new_stick: StickBox
+) -> None:
+    node, blue = durable_node, new_stick("BLUE01")
+    node.bind(blue, "blue")
+    node.machine.power_cut()
+    node.machine.boot()
+    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
+    node.wait_pods()
+    assert _containerd_starts(node) == 1
+
+
+#: Each makes one step of a switchover last, so that the power is cut inside it and nowhere else.
+_SLOW = {
+    "kubelet.service stopped": ("kubelet", "ExecStop=/bin/sleep 15"),
+    "containerd.service stopped": ("containerd", "ExecStop=/bin/sleep 15"),
+    "containerd.service started": ("containerd", "ExecStartPre=/bin/sleep 15"),
+}
+
+
+@pytest.mark.parametrize("step", _SLOW)
+def test_a_power_cut_in_a_switchover_ends_on_one_of_the_two(
+    durable_node: Node, new_stick: StickBox, step: str
+) -> None:
+    node, blue, green = durable_node, new_stick("BLUE01"), new_stick("GREEN1")
+    node.bind(blue, "blue")
+    node.plug(green, "waiting")
+    node.ctl("enroll GREEN1 --name green")
+    node.wait_verdict(green, "standby")
+    drop_in = node.slow(*_SLOW[step])
+    node.ctl("switch green --no-wait")
+    node.wait_step(step)
+    node.machine.power_cut()
+    node.machine.boot()
+    node.machine.ssh(f"rm {drop_in} && systemctl daemon-reload")
+    role = node.wait_phase("BOUND", 150)
+    assert role["active"]["name"] in {"blue", "green"}
+    assert role["imagefs"]["verified"] is True
+    node.wait_pods()
+    assert len(node.mounted()) == 1
+    interrupted = [o for o in node.operations() if o["result"] == "interrupted"]
+    assert [o["kind"] for o in interrupted] == ["switchover"]
+    assert interrupted[0]["steps"][-1]["step"] == step
+    # The wish of the operator outlives the cut: green is where he wanted to be.
+    assert role["active"]["name"] == "green"
+
+
+def test_a_label_that_is_trusted_before_the_first_start_stops_no_pod(
+    new_machine: MachinePool, booted: Saved, new_stick: StickBox, deb: Path
+) -> None:
+    machine = new_machine(booted)
+    machine.resume()
+    blue = new_stick("BLUE01")
+    machine.plug(blue)
+    node = Node(machine)
+    tasks, containerd = node.pod_tasks(), node.pid("containerd")
+    node.install(deb, FLOOR + 'trust = "label"\n')
+    found = node.wait_verdict(blue, "waiting")
+    assert found["reasons"] == ["RuntimeRunning"]
+    node.machine.ssh("sleep 8")
+    assert (node.pod_tasks(), node.pid("containerd")) == (tasks, containerd)
+    assert node.mounted() == []
+    node.machine.reboot()
+    assert node.wait_phase("BOUND", 120)["active"]["serial"] == "BLUE01"
+    node.wait_pods()

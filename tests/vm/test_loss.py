@@ -1,0 +1,116 @@
+"""The stick is pulled out of a running node: noticed, contained, and put right again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.vm.harness.stickbox import StickBox
+from tests.vm.nodes import FLOOR, Node
+
+SUITES = ("trixie",)
+
+#: Enough to pull one stick and put another in by QMP.
+GRACE = FLOOR + "swap_grace_seconds = 20\n"
+#: Decision: uevent to runtime stopped.
+STOPPED_SECONDS_MAX = 2.0
+
+
+def _until_stopped(operation: dict[str, Any]) -> float:
+    """Seconds from the removal's uevent until the runtime was stopped."""
+    total: float = operation["noticedSeconds"]
+    for step in operation["steps"]:
+        total += step["seconds"]
+        if "containerd.service" in step["step"]:
+            return total
+    raise AssertionError(operation)
+
+
+def test_back_within_the_grace_is_one_operation(node: Node, new_stick: StickBox) -> None:
+    node.configure(GRACE)
+    blue, green = new_stick("BLUE01"), new_stick("GREEN1")
+    node.bind(blue, "blue")
+    node.machine.yank(blue)
+    role = node.wait_phase("LOST", 30)
+    assert (role["active"], role["lastActive"]["name"]) == (None, "blue")
+    assert node.active("containerd") != "active"
+    assert node.ctl("status --exit-code", check=False).code in {3, 8}
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    swap = node.operations()[0]
+    assert (swap["kind"], swap["result"]) == ("swap", "done")
+    assert _until_stopped(swap) < STOPPED_SECONDS_MAX
+    node.wait_pods()
+    node.plug(green, "waiting")
+    node.ctl("enroll GREEN1 --name green")
+    node.machine.yank(green)
+    node.until("len(role['candidates']) == 1")
+    node.machine.yank(blue)
+    node.wait_phase("LOST", 30)
+    node.plug(green)
+    assert node.wait_phase("BOUND")["active"]["name"] == "green"
+    swap = node.operations()[0]
+    assert (swap["kind"], swap["source"], swap["target"]) == ("swap", "blue", "green")
+    node.wait_pods()
+    assert len(node.mounted()) == 1
+
+
+def test_after_the_grace_the_node_serves_itself_until_the_stick_is_back(
+    node: Node, new_stick: StickBox
+) -> None:
+    blue = new_stick("BLUE01")
+    node.bind(blue, "blue")
+    node.machine.yank(blue)
+    role = node.wait_phase("INTERNAL", 90)
+    assert role["reason"] == "StickLost"
+    assert node.mounted() == []
+    failover = node.operations()[0]
+    assert (failover["kind"], failover["result"]) == ("failover", "done")
+    assert _until_stopped(failover) < STOPPED_SECONDS_MAX
+    assert failover["downtimeSeconds"] > 10  # the grace is part of it
+    node.wait_pods()
+    node.until("role['imagefs']['kubeletProof'] == 'capacity'", 60)
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    node.wait_pods()
+
+
+def test_a_standby_takes_over_and_no_fallback_keeps_the_runtime_stopped(
+    node: Node, new_stick: StickBox
+) -> None:
+    blue, green = new_stick("BLUE01"), new_stick("GREEN1")
+    node.bind(blue, "blue")
+    node.plug(green, "waiting")
+    node.ctl("enroll GREEN1 --name green")
+    node.configure(FLOOR + "swap_grace_seconds = 1\nfallback = ['standby']\n")
+    node.machine.yank(blue)
+    role = node.until("role['phase'] == 'BOUND' and role['active']['name'] == 'green'", 90)
+    assert role["imagefs"]["verified"] is True
+    node.wait_pods()
+    node.machine.yank(green)
+    role = node.wait_phase("STOPPED", 60)
+    assert node.active("containerd") != "active"
+    assert node.machine.ssh("test -e /run/nodestorage-fence/containerd", check=False).code == 0
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    assert node.active("kubelet") == "active"
+    node.wait_pods()
+
+
+def test_a_target_that_vanishes_in_the_middle_of_a_switchover_is_rolled_back(
+    node: Node, new_stick: StickBox
+) -> None:
+    blue, green = new_stick("BLUE01"), new_stick("GREEN1")
+    node.bind(blue, "blue")
+    node.plug(green, "waiting")
+    node.ctl("enroll GREEN1 --name green")
+    node.wait_verdict(green, "standby")
+    node.slow("containerd", "ExecStartPre=/bin/sleep 8")
+    node.ctl("switch green --no-wait")
+    node.wait_step("containerd.service started")
+    node.machine.yank(green)
+    role = node.until("role['phase'] == 'BOUND' and role['active']['name'] == 'blue'", 120)
+    assert role["imagefs"]["verified"] is True
+    operation = node.operations()[0]
+    assert (operation["kind"], operation["result"]) == ("switchover", "rolled-back")
+    node.wait_pods()
+    assert len(node.mounted()) == 1
