@@ -73,15 +73,9 @@ SITUATIONS = (
         words="internal serves, green, then blue within a second",
         sticks={"blue": 2, "green": 1},
     ),
-    Situation(
-        words="blue serves, green comes in", sticks={"blue": 0, "green": 1}, active="blue"
-    ),
-    Situation(
-        words="green serves, blue comes in", sticks={"blue": 1, "green": 0}, active="green"
-    ),
-    Situation(
-        words="red serves, green comes in", sticks={"green": 1, "red": 0}, active="red"
-    ),
+    Situation(words="blue serves, green comes in", sticks={"blue": 0, "green": 1}, active="blue"),
+    Situation(words="green serves, blue comes in", sticks={"blue": 1, "green": 0}, active="green"),
+    Situation(words="red serves, green comes in", sticks={"green": 1, "red": 0}, active="red"),
     Situation(
         words="blue serves, green, then red come in",
         sticks={"blue": 0, "green": 1, "red": 2},
@@ -120,9 +114,7 @@ nothing runs yet, so the policy decides freely.
 
 def sticks_of(situation: Situation) -> tuple[BlockDevice, ...]:
     """The devices of a situation, in the order of enrolment."""
-    return tuple(
-        _device(name, inserted) for name, inserted in situation.sticks.items()
-    )
+    return tuple(_device(name, inserted) for name, inserted in situation.sticks.items())
 
 
 def serves(

@@ -74,10 +74,10 @@ class Daemon:
             loop.add_reader(self._udev.start(), self._udev.drain)
             stack.callback(self._udev.close)
             self._watch_mounts(loop, stack)
-            store = FileStore(self._state, lambda text: self._events.event("state", text))
+            store = FileStore(self._state, self._complain)
             notifier = SdNotifier()
             for role in self._config.roles:
-                journal = FileJournal(self._state / "roles" / role.name)
+                journal = FileJournal(self._state / "roles" / role.name, self._complain)
                 stack.callback(journal.close)
                 ports = Ports(
                     clock=self._clock,
@@ -188,6 +188,9 @@ class Daemon:
 
     def _report(self, text: str, error: BaseException | None) -> None:
         self._events.event("api", f"{text}: {error}" if error else text)
+
+    def _complain(self, text: str) -> None:
+        self._events.event("state", text)
 
     def _wake(self) -> None:
         if self._node is not None:

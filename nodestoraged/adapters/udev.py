@@ -98,9 +98,18 @@ class UdevDevices:
             del self._inserted[key]
 
     def devices(self) -> tuple[BlockDevice, ...]:
-        """Devices with a file system label or GPT partition name, by devnode."""
+        """Devices with a file system label or GPT partition name, by devnode.
+
+        One whose event still waits in the socket (udev writes its database first) counts as
+        inserted by being seen: it must never pass for one that was present at the start.
+        """
         if self._cache is None:
-            self._cache = tuple(sorted(self._read(), key=lambda d: (len(d.devnode), d.devnode)))
+            found = list(self._read())
+            for key in (_key(device) for device in found):
+                if key not in self._inserted:
+                    self._insert(key)
+            counted = (replace(d, inserted=self._inserted[_key(d)]) for d in found)
+            self._cache = tuple(sorted(counted, key=lambda d: (len(d.devnode), d.devnode)))
         return self._cache
 
     def alive(self, incarnation: Incarnation) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nodestoraged.cli import health, times
 from nodestoraged.cli.fields import Json, device, entries, number, obj, port, text, words
-from nodestoraged.cli.text import clip, gib, pad, short_size, short_uuids, width
+from nodestoraged.cli.text import clip, gib, pad, short_size, short_uuids, shortened, width
 
 __all__ = ["TEXT_COLUMNS", "Row", "below", "between", "name_of", "sticks", "way"]
 
@@ -75,7 +75,7 @@ def sticks(role: Json) -> tuple[list[str], list[str]]:
         [
             clip(text(one, "name", "-"), _NAME_COLUMNS),
             clip(device(one), _NAME_COLUMNS),
-            short.get(one.get("uuid"), "-"),
+            shortened(short, one.get("uuid"), "-"),
             text(one, "fstype", "-"),
         ]
         for one in shown
@@ -120,7 +120,7 @@ def _lost(role: Json, now: float) -> list[Row]:
         return []
     short = short_uuids([lost.get("uuid"), *(c.get("uuid") for c in entries(role, "candidates"))])
     hardware = f"{text(lost, 'model')} {text(lost, 'serial')}".strip()
-    parts = [name_of(lost), short.get(lost.get("uuid"), ""), hardware, port(lost)]
+    parts = [name_of(lost), shortened(short, lost.get("uuid"), ""), hardware, port(lost)]
     if lost.get("at"):
         parts.append(f"at {times.moment(lost.get('at'), now)}")
     lines = ["  ".join(part for part in parts if part)]
@@ -131,7 +131,7 @@ def _lost(role: Json, now: float) -> list[Row]:
     if noticed is not None:
         facts.append(f"noticed in {noticed:.1f} s")
     if pods is not None:
-        facts.append(f"{pods:.0f} pods stopped")
+        facts.append(f"{_pods(pods)} stopped")
     if waited is not None and role.get("phase") == "INTERNAL":
         facts.append(f"waited {waited:.0f} s for a stick: none")
     return [("Lost", lines + (["; ".join(facts)] if facts else []))]
@@ -214,7 +214,7 @@ def _runtime(role: Json) -> list[Row]:
         parts.append(_kubelet(kubelet))
     pods = number(role, "pods")
     if pods is not None:
-        parts.append(f"{pods:.0f} pods")
+        parts.append(_pods(pods))
     expected = answering or role.get("phase") in ("SWITCHING", "LOST", "STOPPED")
     return [("Runtime" if expected else "! Runtime", [", ".join(parts)])]
 
@@ -290,3 +290,7 @@ def _last(last: Json, now: float) -> list[Row]:
     shown = f"(show {clip(text(last, 'id', '?'), 12)})"
     room = TEXT_COLUMNS - 2 - width(shown)
     return [("Last", [f"{clip(f'{between(last)}  {begun}  {outcome}', room)}  {shown}"])]
+
+
+def _pods(count: float) -> str:
+    return f"{count:.0f} pod" if count == 1 else f"{count:.0f} pods"

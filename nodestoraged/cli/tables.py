@@ -9,7 +9,7 @@ from nodestoraged.cli import times
 from nodestoraged.cli.fields import Json, device, entries, number, port, text, words
 from nodestoraged.cli.render import table
 from nodestoraged.cli.rows import between
-from nodestoraged.cli.text import clip, short_size, short_uuids
+from nodestoraged.cli.text import clip, short_size, short_uuids, shortened
 
 __all__ = [
     "event_line", "of_candidates", "of_operation", "of_operations", "of_plan", "operation_row",
@@ -41,7 +41,7 @@ def of_candidates(candidates: list[Json], *, several: bool, wide: bool) -> list[
         heads[-1:] = ["LABEL", "SERIAL", "WHY"]
     rows = []
     for one in candidates:
-        uuid = text(one, "uuid", "-") if wide else short.get(one.get("uuid"), "-")
+        uuid = text(one, "uuid", "-") if wide else shortened(short, one.get("uuid"), "-")
         row = [text(one, "role")] if several else []
         row += [text(one, "name", "-"), device(one), uuid, text(one, "fstype", "-")]
         row += [short_size(one.get("sizeBytes")), port(one), text(one, "model")]

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["clip", "gib", "pad", "safe", "short_size", "short_uuids", "width", "wrap"]
+__all__ = ["clip", "gib", "pad", "safe", "short_size", "short_uuids", "shortened", "width", "wrap"]
 
 #: Printable for Python, but blank on a screen: Hangul fillers and the empty Braille pattern.
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
@@ -112,3 +112,8 @@ def _common(one: str, other: str) -> int:
             break
         count += 1
     return count
+
+
+def shortened(short: dict[object, str], uuid: object, default: str) -> str:
+    """The short form of `uuid` that `short_uuids` found, or `default` if there is none."""
+    return short.get(uuid, default) if isinstance(uuid, str) else default

@@ -40,7 +40,10 @@ def enroll(request: Request, s: Situation) -> Answer:
     allowed = frozenset[Incarnation | None]({target.device.incarnation})
     if request.no_switch:
         mark = Marked(incarnation=target.device.incarnation, boot_id=s.observation.boot_id)
-        intent, allowed = replace(intent, patient=(*present_marks(intent.patient, s), mark)), frozenset()
+        intent, allowed = (
+            replace(intent, patient=(*present_marks(intent.patient, s), mark)),
+            frozenset(),
+        )
     return Answer(
         intent=intent,
         registry=s.observation.registry.with_stick(stick),

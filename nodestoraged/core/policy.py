@@ -88,17 +88,21 @@ def over_budget(device: BlockDevice, observation: Observation, role: RoleConfig)
 
 
 def _order(candidate: Candidate, role: RoleConfig, observation: Observation) -> SortKey:
-    ties = _ties(candidate, observation)
+    """Lowest is best: by the policy, then the one that serves, then the ties."""
     active = candidate.verdict is Verdict.ACTIVE
+    return (_preference(candidate, role), not active, *_ties(candidate, observation))
+
+
+def _preference(candidate: Candidate, role: RoleConfig) -> int:
     match role.collision:
-        case Collision.PREFER_ACTIVE | Collision.ASK:
-            return (not active, *ties)
         case Collision.NEWEST:
-            return (-candidate.device.inserted, not active, *ties)
+            return -candidate.device.inserted
         case Collision.LARGEST:
-            return (-candidate.device.size_bytes, not active, *ties)
+            return -candidate.device.size_bytes
         case Collision.PRIORITY | Collision.PINNED:
-            return (_rank(candidate, role), not active, *ties)
+            return _rank(candidate, role)
+        case _:
+            return 0
 
 
 def _ties(candidate: Candidate, observation: Observation) -> SortKey:

@@ -39,11 +39,7 @@ def role(view: View, since: Mapping[str, str]) -> Json:
         "since": view.since,
         "reason": reason.value,
         "message": message,
-        "automation": {
-            "state": "paused" if intent.paused_since else "on",
-            "by": "operator" if intent.paused_since else None,
-            "since": intent.paused_since,
-        },
+        "automation": _automation(intent.paused_since),
         "availability": intent.availability.value,
         "attention": _attention(view),
         "hint": hint(view),
@@ -81,11 +77,7 @@ def role(view: View, since: Mapping[str, str]) -> Json:
         "pods": view.proof.pods if view.proof else None,
         "proofAt": view.proof.time if view.proof else None,
         "proofFailure": view.proof_failure,
-        "kubelet": {
-            "installed": view.kubelet.installed,
-            "running": view.kubelet.running,
-            "healthy": view.kubelet.healthy,
-        },
+        "kubelet": _kubelet(view),
         "internal": _internal(view),
     }
 
@@ -120,6 +112,23 @@ def operation(value: Operation, now: float | None = None) -> Json:
             }
             for record in value.steps
         ],
+    }
+
+
+def _automation(paused_since: str | None) -> Json:
+    return {
+        "state": "paused" if paused_since else "on",
+        "by": "operator" if paused_since else None,
+        "since": paused_since,
+    }
+
+
+def _kubelet(view: View) -> Json:
+    kubelet = view.kubelet
+    return {
+        "installed": kubelet.installed,
+        "running": kubelet.running,
+        "healthy": kubelet.healthy,
     }
 
 

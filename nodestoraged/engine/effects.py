@@ -73,10 +73,7 @@ class Effects:
                 ports.fence.lower(self._role.name)
                 return "down"
             case steps.StopUnits():
-                await asyncio.gather(
-                    *(ports.services.stop(name, deadline_seconds=limit) for name in step.units)
-                )
-                return "stopped"
+                return await self._stop_all(step)
             case steps.StopPods():
                 self.pods_stopped = await ports.runtime.stop_pods(
                     profile, grace_seconds=step.grace_seconds, deadline_seconds=limit
@@ -108,6 +105,11 @@ class Effects:
                 return await self._on_disk(step)
             case _:
                 assert_never(step)
+
+    async def _stop_all(self, step: steps.StopUnits) -> str:
+        stop, limit = self._ports.services.stop, step.deadline_seconds
+        await asyncio.gather(*(stop(name, deadline_seconds=limit) for name in step.units))
+        return "stopped"
 
     async def _on_disk(
         self,

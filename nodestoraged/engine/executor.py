@@ -8,7 +8,14 @@ from dataclasses import replace
 from nodestoraged.engine.effects import Effects
 from nodestoraged.model import plan as steps
 from nodestoraged.model.errors import StepError
-from nodestoraged.model.operation import Operation, OperationKind, Result, Stage, StepRecord
+from nodestoraged.model.operation import (
+    FORCED,
+    Operation,
+    OperationKind,
+    Result,
+    Stage,
+    StepRecord,
+)
 from nodestoraged.model.plan import Plan, Step
 from nodestoraged.ports import Ports
 
@@ -41,8 +48,19 @@ class Executor:
         return self.record(operation)
 
     def record(self, operation: Operation) -> Operation:
-        """`operation` is on disk and published as it is."""
-        self._ports.journal.write(operation)
+        """`operation` is on disk and published as it is.
+
+        Going on needs the journal; going back must not: a root disk that filled up in the
+        middle would leave kubelet stopped.  What could not be written then is said, and the
+        entry stays open for the next pass.
+        """
+        try:
+            self._ports.journal.write(operation)
+        except StepError as error:
+            forward = operation.stage is Stage.FORWARD and operation.kind not in FORCED
+            if operation.result is None and forward:
+                raise
+            self._ports.log.event("journal", error.message, reason=error.reason)
         self._publish(operation)
         return operation
 

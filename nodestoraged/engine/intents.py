@@ -120,9 +120,7 @@ class Intents:
             return
         serves = observation.serving().device is not None
         self._change(
-            lambda intent: replace(
-                intent, owed_units=(), stopped=intent.stopped and not serves
-            )
+            lambda intent: replace(intent, owed_units=(), stopped=intent.stopped and not serves)
         )
 
     def serves(self, identity: Identity, name: str) -> None:

@@ -1,7 +1,7 @@
 """The node: all roles, one writer, many readers.
 
-Owns: the loop that wakes the roles, and the way of a request into the loop.  One lock around every pass and every change of memory: one operation at a
-time, whoever asks.
+Owns: the loop that wakes the roles, and the way of a request into the loop.  One lock around
+every pass and every change of memory: one operation at a time, whoever asks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from nodestoraged.engine.board import Board, DaemonFacts
 from nodestoraged.engine.executor import Interrupted
 from nodestoraged.engine.preview import preview
 from nodestoraged.engine.reconciler import Reconciler
-from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
+from nodestoraged.model.errors import (
+    NodeStorageError,
+    NotFoundError,
+    RefusedError,
+    RequestError,
+)
 from nodestoraged.model.observation import RELEASE_SECONDS
 from nodestoraged.model.operation import Operation, Stage
 from nodestoraged.model.reason import MEANINGS, Reason
@@ -25,6 +30,8 @@ Json = dict[str, object]
 
 #: How long a verb waits to learn which operation came of it.
 BEGIN_SECONDS = 60.0
+#: After a pass that could not be made, the next one follows so much later.
+FAILED_PASS_SECONDS = 5.0
 MOVING = frozenset({"switch", "eject", "rollback"})
 
 
@@ -100,6 +107,10 @@ class Node:
                     until = await role.tick()
                 except Interrupted:
                     return None
+                except NodeStorageError as error:
+                    # A full root disk, a service manager that does not answer: it may pass.
+                    role.ports.log.event("pass-failed", error.message, reason=error.reason)
+                    until = role.ports.clock.boottime() + FAILED_PASS_SECONDS
                 if until is not None:
                     times.append(until - role.ports.clock.boottime())
             self._passes_ended = number
@@ -139,9 +150,12 @@ class Node:
         """Open and closed operations, newest first."""
         found: list[Operation] = []
         for one in self._chosen(role):
-            if one.operation is not None:
-                found.append(one.operation)
-            found += one.ports.journal.history(one.role.name, limit)
+            # Over is what the status shows as over: then the phase is told with it.
+            shown = one.view.operation if one.view else None
+            if shown is not None:
+                found.append(shown)
+            history = one.ports.journal.history(one.role.name, limit)
+            found += [each for each in history if shown is None or each.id != shown.id]
         found.sort(key=lambda operation: int(operation.id), reverse=True)
         return [report.operation(operation) for operation in found[:limit]]
 

@@ -23,7 +23,7 @@ from nodestoraged.model.config import DaemonConfig, RoleConfig
 from nodestoraged.model.decision import Contain, Decision, Keep, KeepStopped, Move, Wait
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import INTERNAL_ROOT, Operation, OperationKind
+from nodestoraged.model.operation import INTERNAL_ROOT, Operation, OperationKind, Stage
 from nodestoraged.model.phase import Phase, Trigger
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.runtime import RuntimeProfile
@@ -32,6 +32,8 @@ from nodestoraged.ports import Ports
 
 #: More actions in one pass than any fault can explain.
 ACTIONS_MAX = 8
+#: An operation whose end cannot be written is tried again so much later.
+UNCLOSED_SECONDS = 5.0
 
 
 class Reconciler:
@@ -116,6 +118,12 @@ class Reconciler:
             if self.executor.leaving:
                 raise Interrupted
             observation = await self.observe()
+            if _unclosed(observation):
+                # Its end could not be written: to finish it is the same as after a crash.
+                await self._busily(self._boot.after_ready())
+                observation = await self.observe()
+                if _unclosed(observation):
+                    return observation.now + UNCLOSED_SECONDS
             if not observation.shutting_down and await self.health.probe(observation):
                 continue
             candidates = select(observation, self.role)
@@ -238,16 +246,13 @@ class Reconciler:
             )
             # An operator's permission is used up with the operation that it was for.
             self.memory.permitted = frozenset()
+            # It is shown as over together with the phase that it led to, by the next view.
+            return
+        if self.phase is not Phase.LOST:
+            self._set_phase(Phase.SWITCHING)
         if self.view is not None:
-            self.view = replace(
-                self.view,
-                operation=operation,
-            )
-            if operation.result is None and self.phase is not Phase.LOST:
-                self._set_phase(Phase.SWITCHING)
-                self.view = replace(self.view, phase=self.phase, since=self.since)
-        if operation.result is None:
-            self._changed()
+            self.view = replace(self.view, operation=operation, phase=self.phase, since=self.since)
+        self._changed()
 
     def _version(self) -> str | None:
         """The runtime's version as it last told; it stays known while the runtime restarts."""
@@ -266,7 +271,7 @@ class Reconciler:
     ) -> None:
         history = self.ports.journal.history(self.role.name, 1)
         last = history[0] if history else None
-        lost = last if last and last.kind in {OperationKind.FAILOVER} else None
+        lost = last if last and last.kind is OperationKind.FAILOVER else None
         self.view = View(
             role=self.role,
             daemon=self.daemon,
@@ -286,6 +291,16 @@ class Reconciler:
             internal_space=self.health.internal_space,
         )
         self._changed()
+
+
+def _unclosed(observation: Observation) -> bool:
+    entry = observation.entry
+    return (
+        entry is not None
+        and entry.stage is not Stage.GRACE
+        and not observation.shutting_down
+        and not observation.intent.failed
+    )
 
 
 def _words(decision: Decision) -> str:

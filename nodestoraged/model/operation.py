@@ -82,8 +82,8 @@ class Operation:
     be started again: the value before, on disk before the first effect.  Times named `_at`
     are boot-time seconds of `boot_id`, times named `_time` are RFC 3339.  `grace_until` is
     set while `stage` is GRACE.  `automatic` counts against the switch budget.
-    `used_bytes` is how much a lost root held.  `insertions` is how many insertions had been counted at the loss.
-    `touched` is false while only pre-flight steps were begun.
+    `used_bytes` is how much a lost root held.  `insertions` is how many insertions had been
+    counted at the loss.  `touched` is false while only pre-flight steps were begun.
     """
 
     id: str

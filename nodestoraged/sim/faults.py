@@ -19,7 +19,7 @@ ON_DISK = frozenset(
 )
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - named for what it is
     """An invariant of the design is broken: the test must fail, nothing of ours catches it."""
 
 

@@ -122,9 +122,7 @@ def test_ids_count_up_and_are_never_used_twice(state: State) -> None:
 
 
 def test_what_is_saved_is_there_at_the_next_start(state: State) -> None:
-    stick = Stick(
-        name="blue", identity=Identity(uuid="u"), role=ROLE, order=1, enrolled_at="then"
-    )
+    stick = Stick(name="blue", identity=Identity(uuid="u"), role=ROLE, order=1, enrolled_at="then")
     store = state.store()
     store.save_registry(Registry(sticks=(stick,)))
     store.save_intent(ROLE, Intent(failed=True, owed_units=("kubelet.service",)))

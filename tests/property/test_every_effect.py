@@ -51,7 +51,11 @@ SCENES = {
         OperationKind.SWITCHOVER, "blue", "green", "blue", lambda n: n.say("switch", stick="green")
     ),
     "return": Scene(
-        OperationKind.RETURN, "blue", "internal", "blue", lambda n: n.say("switch", stick="internal")
+        OperationKind.RETURN,
+        "blue",
+        "internal",
+        "blue",
+        lambda n: n.say("switch", stick="internal"),
     ),
     "eject": Scene(OperationKind.EJECT, "blue", "green", "blue", lambda n: n.say("eject")),
     "eject to internal": Scene(

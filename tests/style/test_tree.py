@@ -26,6 +26,7 @@ def files() -> Iterator[Path]:
         made = any(
             part in skipped or part.startswith(".venv") or part.endswith("_cache") for part in parts
         )
+        made = made or path.name.startswith(".coverage")
         if not made and path.is_file() and path.suffix not in {".binpb", ".gz", ".png"}:
             yield path
 

@@ -63,7 +63,7 @@ class Node:
         end = time.monotonic() + seconds
         while True:
             role = self.role()
-            if eval(holds, {"role": role}):  # noqa: S307 - our own test's words
+            if eval(holds, {"role": role}):
                 return role
             assert time.monotonic() < end, f"{holds}\n{json.dumps(role, indent=1)}"
             time.sleep(0.5)

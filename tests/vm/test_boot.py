@@ -56,9 +56,7 @@ def test_clean_boots_with_the_stick_late_and_without_it(node: Node, new_stick: S
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
 
 
-def test_a_power_cut_while_bound_comes_up_bound(
-    durable_node: Node, new_stick: StickBox
-) -> None:
+def test_a_power_cut_while_bound_comes_up_bound(durable_node: Node, new_stick: StickBox) -> None:
     node, blue = durable_node, new_stick("BLUE01")
     node.bind(blue, "blue")
     node.machine.power_cut()

@@ -39,8 +39,7 @@ sticks = st.builds(
 marks = st.lists(st.builds(Marked, incarnation=incarnations, boot_id=TEXT), max_size=2).map(tuple)
 intents = st.builds(
     Intent,
-    wish=st.none()
-    | st.builds(Wish, identity=st.none() | identities, since=TEXT, boot_id=TEXT),
+    wish=st.none() | st.builds(Wish, identity=st.none() | identities, since=TEXT, boot_id=TEXT),
     paused_since=st.none() | TEXT,
     availability=st.sampled_from(Availability),
     failed=st.booleans(),

@@ -205,6 +205,18 @@ def test_what_is_present_at_the_start_is_no_insertion_and_what_comes_later_is_co
     devices.close()
 
 
+def test_a_device_that_is_seen_before_its_event_is_an_insertion_and_is_counted_once(
+    devices: UdevDevices, sdb1: Path
+) -> None:
+    listing = devices._context
+    assert isinstance(listing, Listing)
+    listing.found = [FakeDevice(sdb1, ID_FS_LABEL_ENC="a", DISKSEQ="9")]
+    assert [d.inserted for d in devices.devices()] == [1]
+    devices._note(FakeDevice(sdb1, "add", ID_FS_LABEL_ENC="a", DISKSEQ="9"))
+    assert devices.insertions()[0] == 1
+    assert [d.inserted for d in devices.devices()] == [1]
+
+
 class Stormy:
     """A monitor: each item is an event, an error, or None for an empty queue."""
 

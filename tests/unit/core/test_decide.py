@@ -131,9 +131,7 @@ def test_an_operators_move_does_not_wait_for_devices_to_settle():
 def test_a_slot_that_vanished_is_contained_under_the_name_that_it_had():
     gone = frozenset({BLUE.number})
     known = Intent(last_active=BLUE.identity(), last_active_name="blue")
-    observation = world(
-        mounts=MountTable(mounts=(ROOT, mounted(BLUE))), gone=gone, intent=known
-    )
+    observation = world(mounts=MountTable(mounts=(ROOT, mounted(BLUE))), gone=gone, intent=known)
     decision = answer(observation)
     assert isinstance(decision, Contain)
     assert (decision.lost.name, decision.lost.identity) == ("blue", BLUE.identity())
@@ -193,9 +191,7 @@ def grace(*sticks, left: float = 5.0, insertions: int = 0, **facts: object) -> O
             "wait StickLost",
         ),
         (
-            grace(
-                device("green", 2), intent=wish(GREEN), permitted=frozenset({GREEN.incarnation})
-            ),
+            grace(device("green", 2), intent=wish(GREEN), permitted=frozenset({GREEN.incarnation})),
             "swap green as asked",
         ),
         (grace(device("green", 2), intent=wish(GREEN)), "wait StickLost"),
@@ -261,6 +257,10 @@ def test_a_mount_of_somebody_elses_on_the_root_is_left_alone():
     stranger = device("disk", 5)
     observation = world(mounts=MountTable(mounts=(ROOT, mounted(stranger))))
     assert said(observation) == "attention MountedByOthers"
+
+
+def test_without_the_hosts_mount_namespace_nothing_is_mounted():
+    assert said(world(BLUE, namespace_shared=False)) == "attention MountNamespace"
 
 
 def test_clones_that_are_trusted_need_a_person():

@@ -79,7 +79,9 @@ def test_every_phase_is_reached_and_can_be_left():
     assert {phase for phase, _ in TRANSITIONS} == set(Phase)
     assert set(TRANSITIONS.values()) == set(Phase)
     for phase in TERMINAL:
-        assert any(target is not phase for (start, _), target in TRANSITIONS.items() if start is phase)
+        assert any(
+            target is not phase for (start, _), target in TRANSITIONS.items() if start is phase
+        )
 
 
 def test_a_table_that_never_rests_is_a_bug_that_says_so(monkeypatch):

@@ -134,9 +134,7 @@ def test_a_dead_mount_counts_as_none(make: MakeNode) -> None:
 def test_a_dying_stick_is_unhealthy_for_its_own_reason(make: MakeNode) -> None:
     node = bound(make())
     node.world.media["blue"].dead = True
-    node.reconciler.memory.hold_against(
-        conditions_setback(node)
-    )
+    node.reconciler.memory.hold_against(conditions_setback(node))
     view = replace(node.view, observation=node._drive(node.reconciler.observe()))
     assert status_of(view, "SlotHealthy").reason == "ProbeFailed"
 
@@ -198,7 +196,11 @@ def test_a_broken_link_is_named_with_its_cause(make: MakeNode) -> None:
     ("kubelet", "status", "reason"),
     [
         (KubeletReading(installed=True, running=False), "Unknown", "KubeletNotRunning"),
-        (KubeletReading(installed=True, running=True, capacity_bytes=1), "False", "KubeletMismatch"),
+        (
+            KubeletReading(installed=True, running=True, capacity_bytes=1),
+            "False",
+            "KubeletMismatch",
+        ),
         (KubeletReading(installed=True, running=True, capacity_bytes=16 << 30), "True", "Shown"),
         (KubeletReading(installed=True, running=True), "Unknown", "NotShown"),
     ],

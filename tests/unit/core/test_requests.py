@@ -125,7 +125,11 @@ def test_a_person_may_try_again_what_failed(reason):
         (world(BLUE, registry=enrolled(BLUE, delisted=True)), "blue", "RefusedError Delisted"),
         (world(BLUE, device(minor=4), registry=KNOWN), "sd11", "RefusedError Clone"),
         (replace(NONE_BOUND, runtime_installed=False), "blue", "RefusedError RuntimeNotInstalled"),
-        (replace(TWO, entry=entry(OperationKind.BIND)), "green", "RefusedError OperationInProgress"),
+        (
+            replace(TWO, entry=entry(OperationKind.BIND)),
+            "green",
+            "RefusedError OperationInProgress",
+        ),
         (replace(TWO, shutting_down=True), "green", "RefusedError ShuttingDown"),
         (
             with_intent(availability=Availability.NO_CHANGES),
@@ -265,9 +269,7 @@ def test_one_of_two_clones_can_be_enrolled_by_its_serial():
 
 
 def test_forget_leaves_no_trace():
-    known = with_intent(
-        wish=wish(GREEN), previous=GREEN.identity(), last_active=GREEN.identity()
-    )
+    known = with_intent(wish=wish(GREEN), previous=GREEN.identity(), last_active=GREEN.identity())
     answer = say("forget", known, stick="green")
     assert [stick.name for stick in answer.registry.sticks] == ["blue"]
     assert answer.intent == Intent()

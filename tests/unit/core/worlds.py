@@ -87,9 +87,7 @@ def units(
 STOPPED = units(UnitState.INACTIVE, UnitState.INACTIVE)
 
 
-def world(
-    *devices: BlockDevice, active: BlockDevice | None = None, **facts: object
-) -> Observation:
+def world(*devices: BlockDevice, active: BlockDevice | None = None, **facts: object) -> Observation:
     """A node with these sticks in; `active` is the one on the root."""
     mounts = (ROOT, mounted(active)) if active else (ROOT,)
     values: dict[str, object] = {

@@ -19,7 +19,11 @@ def make() -> Iterator[Make]:
     made: list[SimNode] = []
 
     def build(
-        *, before: tuple[str, ...] = (), running: bool = True, requires: bool = False, **role: object
+        *,
+        before: tuple[str, ...] = (),
+        running: bool = True,
+        requires: bool = False,
+        **role: object,
     ) -> SimNode:
         def prepare(world: World) -> None:
             for name in ("blue", "green", "red"):

@@ -768,3 +768,53 @@ def test_somebody_mounts_a_stick_by_hand_while_the_runtime_is_kept_stopped(make)
     node.settle()
     assert (node.phase, running(node)) == (Phase.BOUND, (True, True))
     assert seen(node, "green").verdict == "active"
+
+
+def test_a_step_back_that_fails_once_is_tried_again(make):
+    node = bound(make(), "blue")
+    plug(node, "green")
+    enroll(node, "green")
+    node.inject({9: "fail", 12: "fail"})
+    node.ask("switch", stick="green")
+    assert len(node.world.faults.fired) == 2
+    assert last(node) == ("switchover", "blue", "green", "rolled-back")
+    assert (node.serving(), running(node)) == ("blue", (True, True))
+
+
+def test_a_shutdown_in_the_middle_of_a_switch_is_nobodys_verdict(make):
+    """A start fails while the system goes down; the stick and the wish are not to blame."""
+    node = bound(make(), "blue")
+    plug(node, "green")
+    enroll(node, "green")
+    node.say("switch", stick="green")
+    node.world.on_effect = lambda what: (
+        setattr(node.world, "stopping", True) if what == f"start {RUNTIME}" else None
+    )
+    node.settle()
+    assert node.ends == ["down"]
+    assert node.world.closed[-2].result == "interrupted"
+    assert node.serving() == "green"
+
+
+def test_a_fence_that_nobody_needs_any_more_is_lowered(make):
+    node = bound(make(), "blue")
+    node.world.fences.add("containerd")
+    node.settle()
+    assert not node.world.fences
+
+
+def test_sigterm_while_the_runtime_runs_from_a_dead_stick_moves_nothing_under_it(make):
+    node = bound(make(), "blue")
+    plug(node, "green")
+    enroll(node, "green")
+
+    def end(what: str) -> None:
+        if what == "check" and "blue" in node.world.plugged:
+            node.world.pull("blue")
+            node.world.on_term()
+
+    node.world.on_effect = end
+    node.say("switch", stick="green")
+    node.settle()
+    assert node.ends == ["term"]
+    assert (node.serving(), running(node)) == ("green", (True, True))

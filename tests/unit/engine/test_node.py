@@ -113,9 +113,7 @@ def test_a_switch_returns_once_its_operation_is_journalled() -> None:
         assert reply["operationId"] == "1"
         assert bench.node.operation("1") is not None
         await bench.until(lambda: bench.role()["phase"] == "BOUND")
-        there = await bench.node.act(
-            "switch", None, {"stick": bench.world.plugged["blue"].devnode}
-        )
+        there = await bench.node.act("switch", None, {"stick": bench.world.plugged["blue"].devnode})
         assert (there["changed"], there["operationId"]) == (False, None)
         (one,) = bench.node.operations(None, 10)
         assert (one["id"], one["result"]) == ("1", "done")
@@ -202,7 +200,7 @@ def test_a_plan_changes_nothing_and_before_the_first_look_there_is_none() -> Non
         idle = bench.node.plan(None, None, None)
         assert idle["steps"] == []
         assert (bench.world.intents, bench.world.registry) == before[:2]
-        assert not [t for t in bench.world.trace[before[2]:] if t in {"mount", "unmount", "check"}]
+        assert not [t for t in bench.world.trace[before[2] :] if t in {"mount", "unmount", "check"}]
 
     run(scenario)
     with pytest.raises(RefusedError):

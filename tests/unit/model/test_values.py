@@ -255,7 +255,11 @@ def test_errors_carry_a_reason_a_sentence_and_what_to_do_next():
     )
     assert (both.cause, both.rollback_error, cause.errno) == (cause, second, 5)
     broken = InternalError("oh")
-    assert (broken.reason, str(broken), broken.hint) == ("InternalError", "oh", "please report this")
+    assert (broken.reason, str(broken), broken.hint) == (
+        "InternalError",
+        "oh",
+        "please report this",
+    )
     wrong = ConfigError("no", key="role.x.trust", path="/etc/x", hint="say none")
     assert (wrong.key, wrong.path, wrong.hint) == ("role.x.trust", "/etc/x", "say none")
 
