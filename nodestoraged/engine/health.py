@@ -24,6 +24,7 @@ from nodestoraged.ports import Ports
 READ_DEADLINE_SECONDS = 8.0
 PROOF_DEADLINE_SECONDS = 20.0
 KUBELET_SECONDS = 15.0
+KEEP_SECONDS = 120.0
 PROOF_RETRY_SECONDS = 15.0
 
 ProofKey = tuple[object, ...]
@@ -101,6 +102,7 @@ class Health:
         device = observation.serving().device
         try:
             await self._effects.prove(device, PROOF_DEADLINE_SECONDS)
+            await self._keep_images()
         except StepError as error:
             self.failure = error.message
             broken = self.proof.broken if self.proof else None
@@ -125,6 +127,15 @@ class Health:
         """A chain that does not hold is looked at again sooner: its cause may be gone."""
         limit = self._role.write_probe_seconds
         return min(limit, PROOF_RETRY_SECONDS) if self.failure else limit
+
+    async def _keep_images(self) -> None:
+        """The sandbox image is at hand for a boot on an empty stick, when nobody can export it."""
+        try:
+            await self._ports.runtime.save_images(
+                self._memory.profile, deadline_seconds=KEEP_SECONDS
+            )
+        except StepError as error:
+            self._ports.log.event("images", error.message, reason=error.reason)
 
     async def _measure_internal(self) -> None:
         """Space of the file system behind the root: where the node would fall back to."""
