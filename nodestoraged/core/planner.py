@@ -80,7 +80,7 @@ def plan_move(
             *_preflight(observation, role, goal, source),
             *down,
             *_swap(observation, goal, ejected=ejecting),
-            *_up(observation, goal, fenced=bool(down)),
+            *_up(observation, goal, fenced=True),
             *_hooks(role.hooks.after_switch, "after_switch", source, goal.root, fatal=False),
         )
     )
@@ -109,10 +109,10 @@ def plan_contain(observation: Observation, lost: RootRef) -> Plan:
 
 def plan_settle(observation: Observation, goal: Goal) -> Plan:
     """After the grace: put `goal` in place and start what ran before the loss."""
-    check: tuple[Step, ...] = ()
+    before: list[Step] = [] if observation.fence_up else [steps.RaiseFence()]
     if goal.device is not None:
-        check = (steps.CheckFilesystem(device=goal.device, name=goal.root.name),)
-    return Plan(steps=(*check, *_swap(observation, goal), *_up(observation, goal, fenced=True)))
+        before.append(steps.CheckFilesystem(device=goal.device, name=goal.root.name))
+    return Plan(steps=(*before, *_swap(observation, goal), *_up(observation, goal, fenced=True)))
 
 
 def plan_boot(observation: Observation, goal: Goal) -> Plan:
@@ -223,13 +223,13 @@ def _preflight(
 def _down(
     observation: Observation, role: RoleConfig, *, graceful: bool, always: bool = False
 ) -> tuple[Step, ...]:
-    """Everything stopped.  Empty if nothing runs, unless leftovers are to be cleared `always`."""
+    """Everything stopped, behind the fence; `always` clears leftovers even if nothing runs."""
     profile = observation.profile
     kubelet = observation.running(profile.kubelet_units)
     runtime = observation.running(profile.runtime_units)
-    if not kubelet and not runtime and not always:
-        return ()
     down: list[Step] = [steps.RaiseFence()]
+    if not kubelet and not runtime and not always:
+        return tuple(down)
     if kubelet and not profile.embedded:
         down.append(steps.StopUnits(units=kubelet, runtime=False))
     if runtime and graceful:

@@ -13,7 +13,7 @@ from nodestoraged.core.verify import kubelet_proof
 from nodestoraged.core.words import headline, hint, lost_order, standby_message
 from nodestoraged.model.candidate import Candidate, Verdict
 from nodestoraged.model.decision import Attention
-from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.device import BlockDevice, Identity
 from nodestoraged.model.operation import Operation, RootRef, Stage
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.proof import Proof
@@ -217,8 +217,13 @@ def _last_active(view: View) -> Json | None:
     return {
         "name": intent.last_active_name,
         "uuid": intent.last_active.uuid,
-        "serial": intent.last_active.serial,
+        "serial": _serial(intent.last_active),
     }
+
+
+def _serial(identity: Identity) -> str | None:
+    """The serial as udev tells it, without the USB ids before it."""
+    return identity.serial.rpartition(":")[2] if identity.serial else None
 
 
 def _imagefs(view: View) -> Json | None:
@@ -284,7 +289,7 @@ def _lost(view: View) -> Json | None:
     return {
         "name": source.name,
         "uuid": identity.uuid if identity else None,
-        "serial": identity.serial if identity else None,
+        "serial": _serial(identity) if identity else None,
         "at": lost.started_time,
         "noticedSeconds": lost.noticed_seconds,
         "podsStopped": lost.pods_stopped,

@@ -116,6 +116,8 @@ class Effects:
         step: steps.ClearState | steps.Unmount | steps.Release | steps.Mount | steps.ProbeWrite,
     ) -> str:
         disks, profile, limit = self._ports.disks, self._memory.profile, step.deadline_seconds
+        if isinstance(step, steps.ClearState | steps.Unmount | steps.Mount):
+            await self._refuse_running()
         match step:
             case steps.ClearState():
                 await disks.clear_state(
@@ -136,6 +138,13 @@ class Effects:
             case steps.ProbeWrite():
                 seconds = await disks.probe_write(profile.root, deadline_seconds=limit)
                 return f"{seconds * 1000:.0f} ms"
+
+    async def _refuse_running(self) -> None:
+        """Somebody may have started the runtime after it was stopped and before the fence."""
+        for name in self._memory.profile.runtime_units:
+            unit = await self._ports.services.unit(name)
+            if unit.runs or unit.state is UnitState.STOPPING:
+                raise StepError("RuntimeStarted", f"{name} is {unit.state} in the middle of a move")
 
     async def _refuse(self, step: steps.RefuseForeign | steps.RefuseShims) -> str:
         profile, limit = self._memory.profile, step.deadline_seconds

@@ -125,7 +125,11 @@ class Executor:
             "step", f"{record.step} ({detail}, {ended - begun:.2f} s)", operation=operation.id
         )
         return self.record(
-            replace(_completed(operation, step, detail, ended), steps=(*operation.steps[:-1], done))
+            replace(
+                _completed(operation, step, detail, ended),
+                steps=(*operation.steps[:-1], done),
+                pods_stopped=max(operation.pods_stopped, self._effects.pods_stopped),
+            )
         )
 
 

@@ -154,7 +154,7 @@ class Failover:
             ran_before=planner.units_to_restore(observation),
             automatic=True,
             insertions=count,
-            noticed_seconds=round(noticed, 3) if noticed < NOTICE_SECONDS_MAX else None,
+            noticed_seconds=max(0.0, round(noticed, 3)) if noticed < NOTICE_SECONDS_MAX else None,
             reason=decision.reason,
         )
 

@@ -8,12 +8,13 @@ answering from memory, and kubelet goes on reporting the capacity of a disk that
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from nodestoraged.engine.effects import Effects
 from nodestoraged.engine.observer import Memory
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import BlockDevice
-from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.model.errors import NodeStorageError, StepError, StepTimeout
 from nodestoraged.model.observation import Observation, Setback
 from nodestoraged.model.proof import KubeletReading, Link, Proof
 from nodestoraged.model.reason import Reason
@@ -118,6 +119,13 @@ class Health:
         self._effects.proof = None
         self.failure = None
         self.kubelet = KubeletReading(installed=self.kubelet.installed, running=False)
+
+    async def look_at_kubelet(self) -> None:
+        """What is shown of kubelet is of the process that an operation has just started."""
+        if self._effects.proof is not None:
+            self._effects.proof = replace(self._effects.proof, pods=None)
+        with suppress(NodeStorageError):
+            self.kubelet = await self._effects.read_kubelet()
 
     def expire(self) -> None:
         """The next pass reads a new proof."""

@@ -172,10 +172,12 @@ class Mover:
             return
 
     def _leaving_goal(self, observation: Observation, entry: Operation) -> Goal | None:
-        serving, runs = observation.serving(), observation.runtime_runs
-        if serving.dead and runs:
+        serving = observation.serving()
+        # With the fence down a root is in place, or nothing was taken away yet.
+        settled = observation.runtime_runs or not observation.fence_up
+        if serving.dead and settled:
             return None
-        if runs or (serving.device is not None and not serving.dead):
+        if settled or (serving.device is not None and not serving.dead):
             root = planner.source_of(observation)
             return Goal(root=root, device=serving.device, run=entry.ran_before)
         back = planner.goal_back(observation, entry)

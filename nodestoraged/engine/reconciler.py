@@ -168,6 +168,7 @@ class Reconciler:
             # What the operation proved is verified by a second reading of the settled node.
             self.health.expire()
         # The end of an operation and the phase that it led to are published as one.
+        await self.health.look_at_kubelet()
         settled = await self.observe()
         if self._at_rest(settled) and not self._acts(self._decide(settled), settled):
             await self._rest(settled)

@@ -52,6 +52,7 @@ FAILURES: dict[str, str] = {
     "RuntimeIoError": "The runtime met an input/output error on its disk.",
     "RuntimeNotReady": "The runtime is up, but still loading.",
     "RuntimeRefused": "The runtime refused the call; the message is its own.",
+    "RuntimeStarted": "Somebody started the runtime in the middle of a move.",
     "RuntimeTimeout": "The runtime did not answer in time.",
     "RuntimeUnavailable": "Nothing answers on the runtime's socket.",
     "SandboxImageNotLoaded": "The archived image could not be imported into the new root.",
