@@ -240,7 +240,8 @@ def _nobody(observation: Observation, candidates: Candidates, role: RoleConfig) 
             message=" and ".join(c.name for c in waiting) + " could serve; choose one",
             hint=f"nodestoragectl switch {waiting[0].name}",
         )
-    if observation.intent.stopped:
+    # A person who started it by hand, in the time of a failure, has decided otherwise.
+    if observation.intent.stopped and not observation.runtime_runs:
         return KeepStopped()
     return Keep(reason=_resting_reason(observation, candidates))
 

@@ -111,16 +111,16 @@ class Intents:
 
         self._change(change)
 
-    def paid(self, observation: Observation) -> None:
+    def paid(self, observation: Observation) -> bool:
         """Units that were owed run: a later stop of them is somebody else's wish.
 
-        A slot that serves although nothing was permitted was mounted by a person.
+        A root that serves although nothing was permitted is a person's doing.  True if that
+        changed what is remembered.
         """
-        if observation.owed:
-            return
-        serves = observation.serving().device is not None
-        self._change(
-            lambda intent: replace(intent, owed_units=(), stopped=intent.stopped and not serves)
+        serves = observation.serving().device is not None or observation.runtime_runs
+        owed = observation.intent.owed_units if observation.owed else ()
+        return self._change(
+            lambda intent: replace(intent, owed_units=owed, stopped=intent.stopped and not serves)
         )
 
     def serves(self, identity: Identity, name: str) -> None:
@@ -194,11 +194,14 @@ class Intents:
                 Setback(incarnation=incarnation, reason=Reason(entry.reason or ""))
             )
 
-    def _change(self, change: Callable[[Intent], Intent]) -> None:
+    def _change(self, change: Callable[[Intent], Intent]) -> bool:
+        """True if `change` made a difference, which is then on disk."""
         before = self._ports.store.intent(self._role.name)
         after = change(before)
-        if after != before:
-            self._ports.store.save_intent(self._role.name, after)
+        if after == before:
+            return False
+        self._ports.store.save_intent(self._role.name, after)
+        return True
 
 
 def _wishes(intent: Intent, root: RootRef) -> bool:

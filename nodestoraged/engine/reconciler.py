@@ -126,6 +126,8 @@ class Reconciler:
                     return observation.now + UNCLOSED_SECONDS
             if not observation.shutting_down and await self.health.probe(observation):
                 continue
+            if self._at_rest(observation) and self.mover.intents.paid(observation):
+                continue
             candidates = select(observation, self.role)
             decision = decide(observation, candidates, self.role)
             if not self._acts(decision, observation):
@@ -133,6 +135,9 @@ class Reconciler:
                     continue
                 await self._rest(await self.observe())
                 return self._next(observation, decision)
+            if isinstance(decision, Contain):
+                # What was proven was proven of a stick that is gone.
+                self.health.forget()
             self._enter(observation, candidates, decision)
             await self._act(observation, decision)
         return self.ports.clock.boottime() + 1.0
@@ -157,7 +162,6 @@ class Reconciler:
                     await self.mover.move(observation, decision)
                 case Contain():
                     self._set_phase(advance(self.phase, Trigger.SLOT_VANISHED))
-                    self.health.forget()
                     await self.mover.contain(observation, decision)
                 case KeepStopped():
                     self.mover.keep_stopped(observation)
@@ -170,15 +174,16 @@ class Reconciler:
         # The end of an operation and the phase that it led to are published as one.
         await self.health.look_at_kubelet()
         settled = await self.observe()
-        if self._at_rest(settled) and not self._acts(self._decide(settled), settled):
+        candidates = select(settled, self.role)
+        following = decide(settled, candidates, self.role)
+        if self._at_rest(settled) and not self._acts(following, settled):
             await self._rest(settled)
-
-    def _decide(self, observation: Observation) -> Decision:
-        return decide(observation, select(observation, self.role), self.role)
+        elif settled.entry is not None:
+            self._publish(settled, candidates, following)
 
     def _acts(self, decision: Decision, observation: Observation) -> bool:
         if isinstance(decision, KeepStopped):
-            return observation.entry is not None
+            return observation.entry is not None or not observation.fence_up
         return isinstance(decision, Move | Contain)
 
     def _at_rest(self, observation: Observation) -> bool:
@@ -204,7 +209,6 @@ class Reconciler:
         self._set_phase(settle(self.phase, observation))
         if not observation.shutting_down:
             self._note_active(observation)
-            self.mover.intents.paid(observation)
             self._lower_stale_fence(observation)
         self._publish(observation, candidates, decision)
 

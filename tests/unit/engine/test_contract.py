@@ -818,3 +818,29 @@ def test_sigterm_while_the_runtime_runs_from_a_dead_stick_moves_nothing_under_it
     node.settle()
     assert node.ends == ["term"]
     assert (node.serving(), running(node)) == ("green", (True, True))
+
+
+def stopped_and_failed(make):
+    """Nothing is permitted, and the way to the internal directory by hand failed."""
+    node = bound(make(fallback=()), "blue")
+    pull(node, "blue")
+    node.inject({5: "fail"})
+    node.ask("switch", stick="internal")
+    assert node.world.faults.fired
+    assert node.phase is Phase.FAILED
+    return node
+
+
+def test_a_failure_that_is_cleared_without_a_permitted_root_is_fenced_again(make):
+    node = stopped_and_failed(make)
+    node.ask("resume", clear=True)
+    assert (node.phase, running(node)) == (Phase.STOPPED, (False, False))
+    assert node.world.fences
+
+
+def test_a_runtime_that_a_person_started_after_a_failure_is_left_alone(make):
+    node = stopped_and_failed(make)
+    node.world.fences.clear()
+    assert node.world.start_unit(RUNTIME)
+    node.ask("resume", clear=True)
+    assert (node.phase, running(node)) == (Phase.INTERNAL, (True, True))
