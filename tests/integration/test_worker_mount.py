@@ -3,6 +3,7 @@
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -278,6 +279,11 @@ def test_a_busy_mount_names_its_holder_and_goes_lazily(
     worker.call("mount", **wish(stick, target))
     holder = in_namespace(worker, f"cd {target} && echo in && exec sleep 60")
     try:
+        # The line was written by the shell that becomes `sleep` a moment later.
+        comm = Path(f"/proc/{holder.pid}/comm")
+        deadline = time.monotonic() + 10
+        while comm.read_text() != "sleep\n" and time.monotonic() < deadline:
+            time.sleep(0.01)
         error = refused(worker, "unmount", target=str(target))
         assert (error.reason, error.errno) == ("Busy", 16)
         assert f"sleep ({holder.pid}, cwd)" in error.message
