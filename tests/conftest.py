@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 _HERE = Path(__file__).parent
 #: A unit test that takes longer waits for something that it should not.
 _UNIT_SECONDS = 20
+
+# A shell that starts us in the background has us ignore Ctrl-C, and our children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("dev", max_examples=100, print_blob=True)
 hypothesis.settings.register_profile(
