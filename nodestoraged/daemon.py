@@ -19,6 +19,7 @@ from nodestoraged import __version__, log
 from nodestoraged.adapters import configfile
 from nodestoraged.adapters.children import Children
 from nodestoraged.adapters.clock import RealClock
+from nodestoraged.adapters.copier import TransientCopier
 from nodestoraged.adapters.disks import WorkerDisks
 from nodestoraged.adapters.eventlog import RecordingLog
 from nodestoraged.adapters.fence import FileFence
@@ -27,9 +28,11 @@ from nodestoraged.adapters.journal import FileJournal
 from nodestoraged.adapters.localkubelet import LocalKubelet
 from nodestoraged.adapters.mounts import MountInfo, MountWatch
 from nodestoraged.adapters.notify import SdNotifier
+from nodestoraged.adapters.roots import WorkerRoots
 from nodestoraged.adapters.runtimes.profiles import profile_of
 from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
 from nodestoraged.adapters.services.select import choose
+from nodestoraged.adapters.sticks import WorkerSticks, kept_node_id
 from nodestoraged.adapters.store import FileStore
 from nodestoraged.adapters.udev import UdevDevices
 from nodestoraged.api.server import ApiServer
@@ -37,7 +40,7 @@ from nodestoraged.engine.board import DaemonFacts
 from nodestoraged.engine.node import Node
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.linux import lockfile
-from nodestoraged.model.config import Config, RoleConfig
+from nodestoraged.model.config import Config, MountNamespace, RoleConfig
 from nodestoraged.model.errors import ConfigError, NodeStorageError
 from nodestoraged.ports import Ports
 
@@ -84,6 +87,9 @@ class Daemon:
                     devices=self._udev,
                     mounts=MountInfo(),
                     disks=WorkerDisks(children),
+                    sticks=WorkerSticks(children, kept_node_id(self._state)),
+                    roots=WorkerRoots(children),
+                    copier=TransientCopier(systemd=self._transient(services.name)),
                     services=services,
                     fence=FileFence(self._fence),
                     runtime=ContainerdRuntime(
@@ -138,8 +144,14 @@ class Daemon:
             self._udev.rescan()
             self._wake()
 
+    def _transient(self, init: str) -> bool:
+        """A copy runs in a unit of its own where there is systemd, and we share its mounts."""
+        own = self._config.daemon.mount_namespace is MountNamespace.OWN
+        return init in {"systemd", "systemctl"} and not own
+
     def _reconciler(self, ports: Ports, role: RoleConfig) -> Reconciler:
-        return Reconciler(ports, role, self._config.daemon, profile_of(role), self._changed)
+        aside = str(self._run / "aside")
+        return Reconciler(ports, role, self._config.daemon, profile_of(role), self._changed, aside)
 
     def _watch_mounts(self, loop: asyncio.AbstractEventLoop, stack: AsyncExitStack) -> None:
         pending: list[asyncio.TimerHandle] = []

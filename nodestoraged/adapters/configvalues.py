@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import uuid
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
@@ -179,6 +180,17 @@ def unit_name(value: object) -> str:
     if _UNIT_NAME.fullmatch(word) is None:
         raise WrongValueError(f"{word!r} is not the name of a service")
     return word
+
+
+def guid(value: object) -> str:
+    """A GPT partition type, in lower case as udev tells it."""
+    word = text(value)
+    try:
+        return str(uuid.UUID(word))
+    except ValueError:
+        raise WrongValueError(
+            f"{word!r} is no partition type", "a GUID, as sfdisk --dump shows it"
+        ) from None
 
 
 def path(value: object) -> str:

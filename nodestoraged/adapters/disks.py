@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from nodestoraged.adapters.children import Children
-from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import KUBERNETES_NAMESPACE
 
@@ -49,6 +49,18 @@ class WorkerDisks:
             "like": None,
         }
         await self._call("mount", arguments, deadline_seconds)
+
+    async def bind(
+        self, directory: str, target: str, number: DeviceNumber, *, deadline_seconds: float
+    ) -> None:
+        """The directory, on the device that was meant, is the one mount on `target`."""
+        arguments = {
+            "directory": directory,
+            "target": target,
+            "major": number.major,
+            "minor": number.minor,
+        }
+        await self._call("bind", arguments, deadline_seconds)
 
     async def unmount(self, target: str, *, dead: bool, deadline_seconds: float) -> None:
         """Nothing is mounted on `target`; one mount is taken off, lazily only if `dead`."""

@@ -62,8 +62,9 @@ class FileJournal:
         return self._open.get(role)
 
     def next_id(self) -> str:
-        """One more than any id that was ever written here."""
-        return str(self._last_id + 1)
+        """One more than any id that was ever written or handed out here."""
+        self._last_id += 1
+        return str(self._last_id)
 
     def write(self, operation: Operation) -> None:
         """The operation stands on the medium as given; raises `StepError("JournalFailed")`."""
@@ -114,6 +115,8 @@ class FileJournal:
             os.close(fd)
         _sync_directory(self._directory)
         self._closed.append(operation)
+        if self._open and operation.id not in {known.id for known in self._open.values()}:
+            return  # an errand, which was never begun here; what is open stays open
         self._open.pop(operation.role, None)
         self.close()
         self._begun = None

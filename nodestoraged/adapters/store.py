@@ -18,6 +18,7 @@ import tomli_w
 from nodestoraged.adapters import records
 from nodestoraged.model.device import Identity
 from nodestoraged.model.errors import StepError
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.registry import Intent, Registry, Stick
 
 SCHEMA = 1
@@ -34,6 +35,7 @@ class FileStore:
     def __init__(self, directory: Path, complain: Callable[[str], None]) -> None:
         self._sticks = directory / "sticks.toml"
         self._intents = directory / "intent.json"
+        self._marker = directory / "powerwash"
         self._complain = complain
         self._registry = self._load_registry()
         self._by_role = self._load_intents()
@@ -53,6 +55,23 @@ class FileStore:
             table = {"schema": SCHEMA, "stick": [_stick_table(stick) for stick in registry.sticks]}
             _replace(self._sticks, (_HEADER + tomli_w.dumps(table)).encode())
             self._registry = registry
+
+    def take_wash_marker(self) -> Wash | None:
+        """The tier in the file `powerwash`, which is gone; an empty one means the gentlest."""
+        try:
+            word = self._marker.read_text(errors="replace").strip()
+            self._marker.unlink()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._complain(f"{self._marker}: {error.strerror}; nothing is washed")
+            return None
+        try:
+            return Wash(word or Wash.CONTAINERS)
+        except ValueError:
+            known = ", ".join(Wash)
+            self._complain(f"{self._marker} said {word!r:.40}, which is none of {known}")
+            return None
 
     def intent(self, role: str) -> Intent:
         """What is remembered of `role`."""
@@ -111,7 +130,7 @@ def _check_schema(table: dict[str, object]) -> None:
 def _stick_table(stick: Stick) -> dict[str, object]:
     """The stick with what is None left out, for TOML has no null."""
     identity = {k: v for k, v in _plain(stick.identity).items() if v is not None}
-    rest = {k: v for k, v in _plain(stick).items() if k != "identity"}
+    rest = {k: v for k, v in _plain(stick).items() if k != "identity" and v is not None}
     return {**rest, **identity}
 
 

@@ -10,9 +10,7 @@ Of its own it only keeps what no later reading could tell: that something was *i
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -22,14 +20,14 @@ from pathlib import Path
 
 import pyudev
 
+from nodestoraged.adapters import udevdisks
+from nodestoraged.adapters import udevproperties as properties
+from nodestoraged.adapters.udevproperties import told
 from nodestoraged.model.device import BlockDevice, DeviceNumber, Incarnation
+from nodestoraged.model.disk import Disk
 
 #: What systemd itself asks for (systemd PR 29872): a storm of events fits in.
 RECEIVE_BUFFER_BYTES = 128 * 1024 * 1024
-SECTOR_BYTES = 512
-_ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
-#: `…-usb-BUS:PORT:CONFIGURATION.INTERFACE…` of an ID_PATH.
-_USB_PORT = re.compile(r"-usb-[0-9]+:([0-9.]+):")
 #: A socket that fails this often in one drain will not get better by being read again.
 _ERRORS_MAX = 64
 
@@ -53,6 +51,7 @@ class UdevDevices:
         self._insertion_at = 0.0
         self._removal_at = 0.0
         self._cache: tuple[BlockDevice, ...] | None = None
+        self._disks: tuple[Disk, ...] | None = None
         self._socket: socket.socket | None = None
 
     def start(self) -> int:
@@ -85,12 +84,12 @@ class UdevDevices:
             self._note(event)
         if errors:
             self.rescan()
-        self._cache = None
+        self._cache = self._disks = None
         self._wake()
 
     def rescan(self) -> None:
         """Read everything anew; a device never seen before counts as inserted."""
-        self._cache = None
+        self._cache = self._disks = None
         present = {_key(device) for device in self._read()}
         for key in present - self._inserted.keys():
             self._insert(key)
@@ -112,12 +111,18 @@ class UdevDevices:
             self._cache = tuple(sorted(counted, key=lambda d: (len(d.devnode), d.devnode)))
         return self._cache
 
+    def disks(self) -> tuple[Disk, ...]:
+        """Every whole disk with a medium, with its partitions, by devnode."""
+        if self._disks is None:
+            self._disks = udevdisks.read(self._context.list_devices(subsystem="block"))
+        return self._disks
+
     def alive(self, incarnation: Incarnation) -> bool:
         """True while sysfs has the number, with the same diskseq where it tells one."""
         directory = self._sys / "dev" / "block" / str(incarnation.number)
         if not directory.exists():
             return False
-        found = _diskseq(directory)
+        found = properties.sysfs_diskseq(directory)
         return None in (found, incarnation.diskseq) or found == incarnation.diskseq
 
     def exists(self, number: DeviceNumber) -> bool:
@@ -161,11 +166,11 @@ class UdevDevices:
 
     def _known(self, event: pyudev.Device) -> bool:
         """True if this insertion is counted already: a storm of `change` reads no file."""
-        diskseq = _property(event, "DISKSEQ")
+        diskseq = told(event, "DISKSEQ")
         devnode = event.device_node
         if diskseq is None or devnode is None:
             return False
-        return (devnode, _number(event), int(diskseq)) in self._inserted
+        return (devnode, properties.number(event), int(diskseq)) in self._inserted
 
     def _insert(self, key: _Key) -> None:
         self._count += 1
@@ -180,39 +185,35 @@ class UdevDevices:
 
     def _device(self, found: pyudev.Device) -> BlockDevice | None:
         """One device with a label or partition name; None for the others and for what just went."""
-        label = _decoded(_property(found, "ID_FS_LABEL_ENC"))
-        partlabel = _decoded(_property(found, "ID_PART_ENTRY_NAME"))
+        label, partlabel = properties.label(found), properties.partlabel(found)
         devnode = found.device_node
         if devnode is None or (label is None and partlabel is None):
             return None
         directory = Path(found.sys_path)
-        size = _sectors(directory)
-        if not size:
+        size_bytes = properties.size_bytes(directory)
+        if not size_bytes:
             return None  # an empty loop device, or a disk that went while we read
-        partition = found.device_type == "partition"
-        whole = directory.parent if partition else directory
-        diskseq = _property(found, "DISKSEQ")
+        whole = directory.parent if found.device_type == "partition" else directory
         device = BlockDevice(
             devnode=devnode,
-            number=_number(found),
-            diskseq=int(diskseq) if diskseq else _diskseq(directory),
+            number=properties.number(found),
+            diskseq=properties.diskseq(found),
             disk=f"/dev/{whole.name.replace('!', '/')}",
-            size_bytes=size * SECTOR_BYTES,
-            fstype=_property(found, "ID_FS_TYPE"),
-            uuid=_property(found, "ID_FS_UUID"),
+            size_bytes=size_bytes,
+            fstype=told(found, "ID_FS_TYPE"),
+            uuid=told(found, "ID_FS_UUID"),
             label=label,
             partlabel=partlabel,
-            partuuid=_property(found, "ID_PART_ENTRY_UUID"),
-            ambivalent=_property(found, "ID_FS_AMBIVALENT") is not None,
-            read_only=_text(directory / "ro") == "1" or _text(whole / "ro") == "1",
-            holders=_holders(directory),
-            model=_model(_property(found, "ID_MODEL_ENC"), _property(found, "ID_VENDOR_ENC")),
-            serial=_property(found, "ID_SERIAL_SHORT"),
-            usb_id=_usb_id(
-                _property(found, "ID_USB_VENDOR_ID"), _property(found, "ID_USB_MODEL_ID")
-            ),
-            bus=_property(found, "ID_BUS"),
-            port=_port(_property(found, "ID_PATH")),
+            partuuid=told(found, "ID_PART_ENTRY_UUID"),
+            parttype=told(found, "ID_PART_ENTRY_TYPE"),
+            ambivalent=told(found, "ID_FS_AMBIVALENT") is not None,
+            read_only=properties.read_only(directory) or properties.read_only(whole),
+            holders=properties.holders(directory),
+            model=properties.model(found),
+            serial=told(found, "ID_SERIAL_SHORT"),
+            usb_id=properties.usb_id(found),
+            bus=told(found, "ID_BUS"),
+            port=properties.port(told(found, "ID_PATH")),
         )
         return replace(device, inserted=self._inserted.get(_key(device), 0))
 
@@ -221,72 +222,5 @@ def _key(device: BlockDevice) -> _Key:
     return (device.devnode, device.number, device.diskseq)
 
 
-def _number(device: pyudev.Device) -> DeviceNumber:
-    number = device.device_number
-    return DeviceNumber(os.major(number), os.minor(number))
-
-
-def _property(device: pyudev.Device, name: str) -> str | None:
-    """The property; None if it is absent, empty, or not text in this locale."""
-    try:
-        value: str | None = device.properties.get(name)
-    except UnicodeDecodeError:
-        return None
-    return value or None
-
-
 def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _decoded(encoded: str | None) -> str | None:
-    r"""A label from its `_ENC` form: udev writes every doubtful byte as \xNN."""
-    if not encoded:
-        return None
-    raw = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), encoded.encode())
-    return codecs.decode(raw, "utf-8", "backslashreplace").rstrip(" ")
-
-
-def _model(model: str | None, vendor: str | None) -> str | None:
-    words = [word.strip() for word in (_decoded(vendor), _decoded(model)) if word and word.strip()]
-    return " ".join(words) or None
-
-
-def _usb_id(vendor: str | None, model: str | None) -> str | None:
-    return f"{vendor}:{model}" if vendor and model else None
-
-
-def _port(path: str | None) -> str | None:
-    """The USB port of an ID_PATH (`…-usb-0:1.2:1.0-scsi-…` gives `1.2`), else the path itself."""
-    if path is None:
-        return None
-    found = _USB_PORT.search(path)
-    return found[1] if found else path
-
-
-def _sectors(directory: Path) -> int:
-    text = _text(directory / "size")
-    return int(text) if text else 0
-
-
-def _diskseq(directory: Path) -> int | None:
-    """sysfs has it on the whole disk only."""
-    for place in (directory, directory.resolve().parent):
-        text = _text(place / "diskseq")
-        if text:
-            return int(text)
-    return None
-
-
-def _holders(directory: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(entry.name for entry in (directory / "holders").iterdir()))
-    except OSError:
-        return ()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

@@ -6,7 +6,7 @@ Owns: permission, parameter checks, org.varlink.service, streams.  May not know:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -134,6 +134,9 @@ async def answer(service: NodeService, call: Call) -> JsonObject:
             name: value for name, value in given.items() if name != "role" and value is not None
         }
         return await service.act(call.method.verb, _text(given.get("role")), arguments)
+    look = _LOOKS.get(call.method.name)
+    if look is not None:
+        return await look(service, call)
     return _READS[call.method.name](service, call)
 
 
@@ -239,9 +242,14 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _plan(service: NodeService, call: Call) -> JsonObject:
-    role, to, device = (_text(call.parameters.get(key)) for key in ("role", "to", "device"))
-    return service.plan(role, to, device)
+async def _plan(service: NodeService, call: Call) -> JsonObject:
+    words = ("role", "to", "device", "data")
+    role, to, device, data = (_text(call.parameters.get(key)) for key in words)
+    return {"plan": await service.plan(role, to, device, data)}
+
+
+async def _hidden(service: NodeService, call: Call) -> JsonObject:
+    return {"hidden": await service.hidden(_text(call.parameters.get("role")))}
 
 
 _READS: dict[str, Callable[[NodeService, Call], JsonObject]] = {
@@ -251,7 +259,12 @@ _READS: dict[str, Callable[[NodeService, Call], JsonObject]] = {
     "ListEvents": lambda service, call: {
         "events": service.events(_text(call.parameters.get("since")))
     },
-    "Plan": lambda service, call: {"plan": _plan(service, call)},
+}
+
+#: Reads that have to look at a disk first.
+_LOOKS: dict[str, Callable[[NodeService, Call], Awaitable[JsonObject]]] = {
+    "Plan": _plan,
+    "GetHidden": _hidden,
 }
 
 _STREAMS: dict[str, Callable[[NodeService, Call], AsyncGenerator[Reply, None]]] = {

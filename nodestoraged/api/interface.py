@@ -81,12 +81,19 @@ _ALL = (
         doc="Events after the cursor, as they come.",
     ),
     Method(
-        "Plan", (_ROLE, ("to", "?string"), ("device", "?string")), (("plan", "object"),),
+        "Plan", (_ROLE, ("to", "?string"), ("device", "?string"), ("data", "?string")),
+        (("plan", "object"),),
         doc="What would be done, and by which steps; changes nothing. to: a stick.\n"
-        "device: the description of a stick that is not there.",
+        "device: the description of a stick that is not there. data: as in Switch.",
     ),
-    _act("switch", "Move to a stick, to internal, or to what the policy says (auto).",
-         _STICK, ("noWait", "?bool")),
+    Method(
+        "GetHidden", (_ROLE,), (("hidden", "object"),),
+        doc="What lies hidden below the mount on the runtime root, its size, who holds any of it,\n"
+        "and whether Reclaim may delete it. Reads a whole directory tree: it may take minutes.",
+    ),
+    _act("switch", "Move to a stick, to internal, to a directory (an absolute path), or to what\n"
+         "the policy says (auto). data: keep, copy or pinned. rate: bytes per second.",
+         _STICK, ("noWait", "?bool"), ("data", "?string"), ("rate", "?int")),
     _act("eject", "Make a stick safe to pull out.",
          ("stick", "?string"), ("to", "?string"), ("waitSeconds", "?float")),
     _act("rollback", "Switch to what served before."),
@@ -96,6 +103,17 @@ _ALL = (
     _act("rename", "Give an enrolled stick another name.", _STICK, ("name", "string")),
     _act("delist", "Keep a stick enrolled, but never choose it.", _STICK),
     _act("relist", "End delist.", _STICK),
+    _act("adopt", "Take over a stick that served elsewhere, or is an older copy; with imagesOnly\n"
+         "only the content whose checksum is right.",
+         _STICK, ("name", "?string"), ("imagesOnly", "?bool")),
+    _act("prepare", "Make a disk a stick of this role: partition, file system, label, data.\n"
+         "serial: confirms wipe. origin: empty, active, or an absolute path.",
+         _STICK, ("name", "?string"), ("wipe", "?bool"), ("serial", "?string"),
+         ("wholeDisk", "?bool"), ("fstype", "?string"), ("label", "?string"),
+         ("origin", "?string"), ("check", "?bool"), ("rate", "?int")),
+    _act("reclaim", "Delete what lies hidden below the mount on the runtime root."),
+    _act("powerwash", "Clear what the runtime keeps. tier: containers, images or all.",
+         ("tier", "string"), ("stick", "?string"), ("nextBoot", "?bool")),
     _act("pause", "No automatic moves towards a stick; failover and boot still work."),
     _act("resume", "End pause; with clear also NO_CHANGES.", ("clear", "?bool")),
     _act("abort", "Stop an operation and roll it back.", ("id", "string")),

@@ -13,7 +13,7 @@ JsonObject = dict[str, object]
 
 
 class NodeService(Protocol):
-    """The daemon as the API sees it.  Reads are immediate values; nothing here blocks."""
+    """The daemon as the API sees it.  Nothing here blocks."""
 
     def status(self) -> JsonObject:
         """The whole JSON of the contract, `generation` included."""
@@ -33,8 +33,13 @@ class NodeService(Protocol):
     async def next_events(self, cursor: int) -> list[JsonObject]:
         """Waits for events after `cursor`; returns at least one."""
 
-    def plan(self, role: str | None, to: str | None, with_: str | None) -> JsonObject:
-        """What would be done: role, decision, reason, message, steps, predictedDowntimeSeconds."""
+    async def plan(
+        self, role: str | None, to: str | None, with_: str | None, data: str | None
+    ) -> JsonObject:
+        """What would be done: role, decision, reason, message, steps, predictions, warnings."""
+
+    async def hidden(self, role: str | None) -> JsonObject:
+        """What lies hidden under the mount, and whether it may be reclaimed."""
 
     async def act(self, verb: str, role: str | None, arguments: JsonObject) -> JsonObject:
         """Carry out a verb, or journal the operation that will.

@@ -11,6 +11,9 @@ __all__ = ["device", "entries", "number", "obj", "port", "text", "words"]
 
 Json = dict[str, object]
 
+#: Bytes and seconds stay far below; JSON knows larger numbers, which Python reads as infinite.
+_LARGEST = 1e30
+
 
 def obj(value: object, key: str) -> Json:
     """The object under the key, {} when there is none."""
@@ -37,11 +40,11 @@ def words(value: object, key: str) -> list[str]:
 
 
 def number(value: object, key: str) -> float | None:
-    """The number under the key, None when it is none."""
+    """The number under the key, None when it is none, or none that anything has (1e999)."""
     found = value.get(key) if isinstance(value, dict) else None
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         return None
-    return found
+    return found if -_LARGEST < found < _LARGEST else None
 
 
 def device(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from nodestoraged.api.client import CallFailed
 from nodestoraged.cli import exits, health
 from nodestoraged.cli.fields import Json, entries, obj, text
 from nodestoraged.cli.render import as_json, as_jsonl, clear_screen, out
@@ -73,9 +74,7 @@ def _list(args: Arguments) -> int:
         roles = roles_of(status_of(client), args.role)
     from nodestoraged.cli import tables
 
-    candidates = [
-        {"role": role.get("name"), **one} for role in roles for one in entries(role, "candidates")
-    ]
+    candidates = _candidates(roles)
     if args.output == "json":
         out(as_json(candidates))
     elif args.output == "jsonl":
@@ -88,29 +87,64 @@ def _list(args: Arguments) -> int:
 
 
 def _show_arguments(parser: Declares) -> None:
-    parser.add_argument("id", metavar="ID", help="an operation's number")
+    parser.add_argument("id", metavar="ID|STICK", help="an operation's number, or a stick")
     role_option(parser)
     format_option(parser)
 
 
 def _show(args: Arguments) -> int:
     with connect(args) as client:
-        operation = obj(client.call("GetOperation", id=args.id), "operation")
+        try:
+            operation = obj(client.call("GetOperation", id=args.id), "operation")
+        except CallFailed as error:
+            if error.parameters.get("exitCode") != exits.NOT_FOUND:
+                raise
+            return _show_stick(args, roles_of(status_of(client), args.role))
     if args.role is not None and operation.get("role") not in (None, args.role):
         raise exits.StopError(
             exits.NOT_FOUND, f"operation {text(operation, 'id')} is not one of that role"
         )
-    if args.output == "json":
-        out(as_json(operation))
-    elif args.output == "jsonl":
-        out(as_jsonl(operation))
-    elif args.output == "name":
-        out(text(operation, "id"))
-    else:
+    if not _printed(operation, args.output, "id"):
         from nodestoraged.cli import tables
 
         out(*tables.of_operation(operation, time.time()))
     return exits.OK
+
+
+def _show_stick(args: Arguments, roles: list[Json]) -> int:
+    from nodestoraged.cli.candidate import find, of_candidate
+
+    candidate = find(_candidates(roles), args.id)
+    if candidate is None:
+        raise exits.StopError(
+            exits.NOT_FOUND, f"there is no operation and no stick {text({'w': args.id}, 'w')}",
+            "nodestoragectl operations and nodestoragectl list show those known",
+        )  # fmt: skip
+    if not _printed(candidate, args.output, "name"):
+        from nodestoraged.cli.offline.explain import meanings
+
+        out(*of_candidate(candidate, meanings()))
+    return exits.OK
+
+
+def _printed(one: Json, form: str, key: str) -> bool:
+    """True after printing it in a form for programs."""
+    if form == "json":
+        out(as_json(one))
+    elif form == "jsonl":
+        out(as_jsonl(one))
+    elif form == "name":
+        out(text(one, key) or text(one, "path") or text(one, "devnode"))
+    else:
+        return False
+    return True
+
+
+def _candidates(roles: list[Json]) -> list[Json]:
+    """All roles' candidates, each with its role's name."""
+    return [
+        {"role": role.get("name"), **one} for role in roles for one in entries(role, "candidates")
+    ]
 
 
 VERBS = {

@@ -18,36 +18,39 @@ __all__ = ["LATER", "VERBS", "main"]
 VERBS = {
     "status": ("look", "one screen: where the images are, why, and what to do next"),
     "list": ("look", "all candidates with verdict and reason"),
-    "show": ("look", "one operation, step by step"),
+    "show": ("look", "one operation, step by step, or all that is known of one stick"),
     "operations": ("history", "what was done, newest first"),
     "events": ("history", "what happened"),
-    "explain": ("offline.explain", "what a word on the screen means"),
+    "explain": ("offline.explain", "what a word on the screen means, or why a stick is not used"),
     "plan": ("move", "what would be done, and how long it would take; changes nothing"),
-    "switch": ("move", "move to a stick, to internal, or to what the policy says (auto)"),
+    "switch": ("move", "move to a stick, a directory, internal, or as policy says (auto)"),
     "eject": ("move", "make a stick safe to pull out"),
     "rollback": ("move", "switch to what served before"),
     "abort": ("move", "stop an operation and roll it back"),
     "pause": ("move", "no automatic moves towards a stick"),
     "resume": ("move", "end pause; --clear also ends NO_CHANGES"),
     "enroll": ("trust", "trust a stick on this node"),
+    "adopt": ("trust", "make a stick ours that served elsewhere or is an older copy"),
     "forget": ("trust", "end a stick's enrolment"),
     "rename": ("trust", "give an enrolled stick another name"),
     "delist": ("trust", "keep a stick enrolled, but never choose it"),
     "relist": ("trust", "end delist"),
+    "prepare": ("prepare", "make a disk a stick: partition, file system, label, data"),
+    "reclaim": ("reclaim", "free what lies hidden below the mount"),
+    "powerwash": ("reclaim", "clear containers, images or all of it, and start again"),
     "is-bound": ("scripts", "exit 0 if bound, 3 if not"),
     "wait": ("scripts", "wait for a phase"),
     "config": ("offline.config", "validate, show, default, set"),
 }
 
 #: Names that are kept for verbs of a later version.
-LATER = (
-    "doctor", "adopt", "prepare", "reclaim", "powerwash", "identify", "check", "rehearse",
-)  # fmt: skip
+LATER = ("doctor", "identify", "check", "rehearse")
 
 _GROUPS = (
     ("Look", "status list show operations events explain"),
     ("Move", "plan switch eject rollback abort pause resume"),
-    ("Trust", "enroll forget rename delist relist"),
+    ("Trust", "enroll adopt forget rename delist relist"),
+    ("Disks", "prepare reclaim powerwash"),
     ("Scripts", "is-bound wait config"),
 )
 
@@ -121,7 +124,7 @@ def _help() -> None:
         lines += [title, *(f"  {verb:<11}{VERBS[verb][1]}" for verb in verbs.split()), ""]
     lines += [
         "STICK is a name, sdb1 or /dev/sdb1, a serial, a UUID or 4 and more of its first",
-        "characters, or internal.",
+        "characters, the absolute path of a directory, or internal.",
         "",
         "Exit codes: 0 ok, 1 failed, 2 usage, 3 not bound, 4 no such or ambiguous object,",
         "5 daemon unreachable, 6 refused, 7 timeout, 8 degraded or needs an operator,",

@@ -7,10 +7,11 @@ A row is (label, lines); a label that begins with "! " is a warning.
 from __future__ import annotations
 
 from nodestoraged.cli import health, times
-from nodestoraged.cli.fields import Json, device, entries, number, obj, port, text, words
-from nodestoraged.cli.text import clip, gib, pad, short_size, short_uuids, shortened, width
+from nodestoraged.cli.fields import Json, device, entries, number, obj, text, words
+from nodestoraged.cli.sticks import fill, generation, lost, name_of, origin, pods
+from nodestoraged.cli.text import clip, gib, width
 
-__all__ = ["TEXT_COLUMNS", "Row", "below", "between", "name_of", "sticks", "way"]
+__all__ = ["TEXT_COLUMNS", "Row", "below", "between", "way"]
 
 Row = tuple[str, list[str]]
 
@@ -21,17 +22,10 @@ _CONDITION_LABELS = {
     "HiddenDirUnused": "! Hidden",
     "SandboxImagePresent": "! Sandbox",
 }
-_NAME_COLUMNS = 12
+#: What lies below the mount is worth a row from here on; the kept images are less.
+_HIDDEN_BYTES = 256 << 20
 #: Columns beside the labels.
 TEXT_COLUMNS = 68
-
-
-def name_of(stick: object) -> str:
-    """What a stick or root is called: its name, else its devnode, else "?"."""
-    if isinstance(stick, dict):
-        name = text(stick, "name") or device(stick)
-        return name if name != "-" else "?"
-    return text({"name": stick}, "name", "?")
 
 
 def between(operation: Json) -> str:
@@ -41,8 +35,10 @@ def between(operation: Json) -> str:
 
 
 def way(operation: Json) -> str:
-    """`internal -> blue`, as far as both ends are known."""
-    ends = (operation.get("source"), operation.get("target"))
+    """`internal -> blue`, as far as both ends are known; `blue` for what moves nothing."""
+    ends = [operation.get("source"), operation.get("target")]
+    if ends[0] == ends[1]:
+        del ends[0]
     return " -> ".join(name_of(one) for one in ends if one)
 
 
@@ -50,56 +46,19 @@ def below(role: Json, operation: Json, last: Json, now: float) -> list[Row]:
     """All rows of a role but its sticks, in their order; empty ones left out."""
     phase = role.get("phase")
     rows: list[Row] = []
-    if phase == "SWITCHING":
-        rows += _steps(operation)
+    rows += _steps(operation) if phase == "SWITCHING" else _running(operation, phase, now)
     if phase in ("INTERNAL", "LOST", "STOPPED", "FAILED", "SWITCHING"):
-        rows += _lost(role, now)
+        gone = lost(role, now)
+        rows += [("Lost", gone)] if gone else []
     if phase == "LOST":
         rows += _grace(role, now)
-    rows += _space(role) if phase == "BOUND" else _serving(role)
+    rows += _space(role) + _hidden(role) if phase == "BOUND" else _serving(role)
+    rows += _warning(role)
     if phase not in ("SWITCHING", "LOST"):
         rows += _proof(role, now)
     rows += _runtime(role) + _conditions(role) + _held_back(role, now) + _trust(role)
     rows += _if_lost(role) + _last(last, now)
     return rows
-
-
-def sticks(role: Json) -> tuple[list[str], list[str]]:
-    """Lines for the active stick (none or one) and for the other candidates, aligned."""
-    active = obj(role, "active") if role.get("phase") != "LOST" else {}
-    others = [one for one in entries(role, "candidates") if one.get("verdict") != "active"]
-    shown = [active, *others] if active else others
-    known = [*shown, obj(role, "lost"), obj(role, "lastActive")]
-    short = short_uuids(one.get("uuid") for one in known)
-    cells = [
-        [
-            clip(text(one, "name", "-"), _NAME_COLUMNS),
-            clip(device(one), _NAME_COLUMNS),
-            shortened(short, one.get("uuid"), "-"),
-            text(one, "fstype", "-"),
-        ]
-        for one in shown
-    ]
-    widths = [max((width(line[place]) for line in cells), default=0) for place in range(4)]
-    begins = ["  ".join(pad(*pair) for pair in zip(line, widths, strict=True)) for line in cells]
-    first = []
-    if active:
-        hardware = f"{text(active, 'model')} {text(active, 'serial')}".strip()
-        first = ["  ".join(part for part in (begins.pop(0), hardware, port(active)) if part)]
-    ends = [
-        [short_size(one.get("sizeBytes")), text(one, "verdict", "?"), _why(one)] for one in others
-    ]
-    sizes = max((len(line[0]) for line in ends), default=0)
-    verdicts = max((min(width(line[1]), _NAME_COLUMNS) for line in ends), default=0)
-    rest = [
-        f"{begin}  {size:>{sizes}}  {pad(clip(verdict, _NAME_COLUMNS), verdicts)}  {why}"
-        for begin, (size, verdict, why) in zip(begins, ends, strict=True)
-    ]
-    return first, [line.rstrip() for line in rest]
-
-
-def _why(candidate: Json) -> str:
-    return ", ".join(words(candidate, "reasons")) or text(candidate, "message")
 
 
 def _steps(operation: Json) -> list[Row]:
@@ -111,30 +70,43 @@ def _steps(operation: Json) -> list[Row]:
         lines.insert(0, f"({len(done) - 5} before)")
     if running:
         lines.append(f"    now   {running}")
+        lines += [f"          {line}" for line in _progress(operation)]
     return [("Steps", lines)] if lines else []
 
 
-def _lost(role: Json, now: float) -> list[Row]:
-    lost = obj(role, "lost")
-    if not lost:
+def _progress(operation: Json) -> list[str]:
+    progress = obj(operation, "progress")
+    if not progress:
         return []
-    short = short_uuids([lost.get("uuid"), *(c.get("uuid") for c in entries(role, "candidates"))])
-    hardware = f"{text(lost, 'model')} {text(lost, 'serial')}".strip()
-    parts = [name_of(lost), shortened(short, lost.get("uuid"), ""), hardware, port(lost)]
-    if lost.get("at"):
-        parts.append(f"at {times.moment(lost.get('at'), now)}")
-    lines = ["  ".join(part for part in parts if part)]
-    facts = []
-    noticed, pods, waited = (
-        number(lost, key) for key in ("noticedSeconds", "podsStopped", "waitedSeconds")
-    )
-    if noticed is not None:
-        facts.append(f"noticed in {noticed:.1f} s")
-    if pods is not None:
-        facts.append(f"{_pods(pods)} stopped")
-    if waited is not None and role.get("phase") == "INTERNAL":
-        facts.append(f"waited {waited:.0f} s for a stick: none")
-    return [("Lost", lines + (["; ".join(facts)] if facts else []))]
+    from nodestoraged.cli.progress import words_of
+
+    return [words_of(progress)]
+
+
+def _running(operation: Json, phase: object, now: float) -> list[Row]:
+    """What runs without moving the root, or before it moves; a grace has its own row."""
+    if not operation or phase == "LOST":
+        return []
+    begun = times.epoch(operation.get("startedAt"))
+    what = between(operation) + (f" ({times.age(now - begun)})" if begun else "")
+    step = text(operation, "step")
+    return [("Running", [f"{what}: {step}" if step else what, *_progress(operation)])]
+
+
+def _warning(role: Json) -> list[Row]:
+    """The first warning; `-o wide` has them all."""
+    warnings = entries(role, "warnings")
+    if not warnings:
+        return []
+    begin = f"1 of {len(warnings)}: " if len(warnings) > 1 else ""
+    return [("! Warning", [begin + (text(warnings[0], "message") or text(warnings[0], "reason"))])]
+
+
+def _hidden(role: Json) -> list[Row]:
+    size = number(obj(role, "hidden"), "usedBytes") or 0
+    if size < _HIDDEN_BYTES:
+        return []
+    return [("Hidden", [f"{gib(size)} below the mount; to free it: nodestoragectl reclaim"])]
 
 
 def _grace(role: Json, now: float) -> list[Row]:
@@ -146,13 +118,16 @@ def _grace(role: Json, now: float) -> list[Row]:
 
 
 def _space(role: Json) -> list[Row]:
-    imagefs = obj(role, "imagefs")
-    capacity, available = number(imagefs, "capacityBytes"), number(imagefs, "availableBytes")
-    if not capacity or available is None:
+    line = fill(obj(role, "imagefs"))
+    if not line:
         return []
-    used = capacity - available
-    percent = f"{100 * used / capacity:.0f} %"
-    return [("Space", [f"{used / (1 << 30):.1f} of {gib(capacity)} used ({percent})"])]
+    active = obj(role, "active")
+    age = generation(active) and f"gen {generation(active)}"
+    for facts in ((age, origin(active)), (age,)):
+        longer = "; ".join(p for p in (line, ", ".join(p for p in facts if p)) if p)
+        if width(longer) <= TEXT_COLUMNS:
+            return [("Space", [longer])]
+    return [("Space", [line])]
 
 
 def _serving(role: Json) -> list[Row]:
@@ -212,9 +187,9 @@ def _runtime(role: Json) -> list[Row]:
     kubelet = obj(role, "kubelet")
     if kubelet:
         parts.append(_kubelet(kubelet))
-    pods = number(role, "pods")
-    if pods is not None:
-        parts.append(_pods(pods))
+    count = number(role, "pods")
+    if count is not None:
+        parts.append(pods(count))
     expected = answering or role.get("phase") in ("SWITCHING", "LOST", "STOPPED")
     return [("Runtime" if expected else "! Runtime", [", ".join(parts)])]
 
@@ -290,7 +265,3 @@ def _last(last: Json, now: float) -> list[Row]:
     shown = f"(show {clip(text(last, 'id', '?'), 12)})"
     room = TEXT_COLUMNS - 2 - width(shown)
     return [("Last", [f"{clip(f'{between(last)}  {begun}  {outcome}', room)}  {shown}"])]
-
-
-def _pods(count: float) -> str:
-    return f"{count:.0f} pod" if count == 1 else f"{count:.0f} pods"

@@ -6,7 +6,7 @@ May not know: the socket, the exit code.
 
 from __future__ import annotations
 
-from nodestoraged.cli import health, rows, times
+from nodestoraged.cli import health, rows, sticks, times
 from nodestoraged.cli.fields import Json, obj, text
 from nodestoraged.cli.render import COLUMNS, bullet, paint
 from nodestoraged.cli.text import clip, pad, wrap
@@ -16,7 +16,7 @@ __all__ = ["LINES", "of_role", "of_status"]
 LINES = 16
 _LABEL_COLUMNS = COLUMNS - rows.TEXT_COLUMNS - 2
 #: When there are too many rows these go first.
-_DROPPED_FIRST = ("Trust", "Last", "If lost", "Space", "Runtime")
+_DROPPED_FIRST = ("Trust", "Hidden", "Last", "If lost", "Space", "Runtime")
 
 
 def of_status(status: Json, roles: list[Json], now: float) -> list[str]:
@@ -51,7 +51,7 @@ def _headline(role: Json, operation: Json, now: float) -> str:
     since = times.since(role.get("since"), now)
     message = text(role, "message") or text(role, "reason")
     if phase == "BOUND":
-        begin += f" to {rows.name_of(obj(role, 'active'))}"
+        begin += f" to {sticks.name_of(obj(role, 'active'))}"
     if attention:
         return f"{begin}, needs you: {text(attention, 'message') or text(attention, 'reason')}"
     if phase == "SWITCHING" and operation:
@@ -100,7 +100,7 @@ def _without_hint(role: Json) -> tuple[str, str]:
 
 def _fit(role: Json, others: list[rows.Row], room: int) -> list[str]:
     """Rows as lines, at most `room`: sticks are counted instead of shown, then rows dropped."""
-    first, candidates = rows.sticks(role)
+    first, candidates = sticks.sticks(role)
     active = _lines(("Active", first)) if first else []
     fixed = [(row, _lines(row)) for row in others]
     for label in _DROPPED_FIRST:

@@ -6,10 +6,13 @@ Owns: which columns.  May not know: the socket.
 from __future__ import annotations
 
 from nodestoraged.cli import times
-from nodestoraged.cli.fields import Json, device, entries, number, port, text, words
-from nodestoraged.cli.render import table
+from nodestoraged.cli.candidate import quality_short
+from nodestoraged.cli.fields import Json, entries, number, obj, port, text, words
+from nodestoraged.cli.progress import copied, predicted_downtime, words_of
+from nodestoraged.cli.render import COLUMNS, table
 from nodestoraged.cli.rows import between
-from nodestoraged.cli.text import clip, short_size, short_uuids, shortened
+from nodestoraged.cli.sticks import generation, percent, place
+from nodestoraged.cli.text import amount, clip, short_size, short_uuids, shortened, wrap
 
 __all__ = [
     "event_line", "of_candidates", "of_operation", "of_operations", "of_plan", "operation_row",
@@ -19,13 +22,14 @@ __all__ = [
 
 #: A cell of `list`; `-o wide` cuts nothing.
 _CELL_COLUMNS = 20
+_PATH_COLUMNS = 32
 
 
 def stick_words(candidates: list[Json]) -> list[str]:
-    """For each stick a word for the command line: its name if unique here, else its devnode."""
+    """For each stick a word for the command line: its name if unique here, else where it is."""
     names = [text(one, "name") for one in candidates]
     return [
-        name if name and names.count(name) == 1 else device(one)
+        name if name and names.count(name) == 1 else place(one)
         for name, one in zip(names, candidates, strict=True)
     ]
 
@@ -38,18 +42,20 @@ def of_candidates(candidates: list[Json], *, several: bool, wide: bool) -> list[
     heads = ["ROLE"] if several else []
     heads += ["NAME", "DEVICE", "UUID", "FSTYPE", "SIZE", "PORT", "MODEL", "VERDICT", "WHY"]
     if wide:
-        heads[-1:] = ["LABEL", "SERIAL", "WHY"]
+        heads[-1:] = ["LABEL", "SERIAL", "FILL", "GEN", "ORIGIN", "QUALITY", "WHY"]
     rows = []
     for one in candidates:
         uuid = text(one, "uuid", "-") if wide else shortened(short, one.get("uuid"), "-")
         row = [text(one, "role")] if several else []
-        row += [text(one, "name", "-"), device(one), uuid, text(one, "fstype", "-")]
+        row += [text(one, "name", "-"), place(one), uuid, text(one, "fstype", "-")]
         row += [short_size(one.get("sizeBytes")), port(one), text(one, "model")]
         row += [text(one, "verdict", "?")]
         if wide:
-            row += [text(one, "label"), text(one, "serial")]
+            row += [text(one, "label"), text(one, "serial"), percent(one), generation(one)]
+            row += [text(one, "origin"), quality_short(one)]
         if not wide:
-            row = [clip(cell, _CELL_COLUMNS) for cell in row]
+            room = _PATH_COLUMNS if one.get("path") else _CELL_COLUMNS
+            row = [clip(cell, room if cell == place(one) else _CELL_COLUMNS) for cell in row]
         row += [", ".join(words(one, "reasons")) or text(one, "message")]
         rows.append(row)
     return table(heads, rows)
@@ -86,11 +92,16 @@ def of_operation(operation: Json, now: float) -> list[str]:
     lines = [f"operation {text(operation, 'id', '?')}: {between(operation)}{when}"]
     result = text(operation, "result") or f"running: {text(operation, 'step', '...')}"
     facts = [result]
-    for key, words_ in (("downtimeSeconds", "runtime down"), ("podsDownSeconds", "pods down")):
-        if number(operation, key) is not None:
-            facts.append(f"{words_} {_seconds(operation, key)}")
+    if number(operation, "downtimeSeconds") is not None:
+        down = _seconds(operation, "downtimeSeconds")
+        facts.append(f"runtime down {down}{predicted_downtime(operation)}")
+    if number(operation, "podsDownSeconds") is not None:
+        facts.append(f"pods down {_seconds(operation, 'podsDownSeconds')}")
     lines.append("  " + ", ".join(facts))
-    said = [text(operation, key) for key in ("reason", "message", "hint")]
+    if copied(operation):
+        lines += wrap(f"  {copied(operation, downtime=False)}", COLUMNS, "  ")
+    said = [words_of(obj(operation, "progress"))]
+    said += [text(operation, key) for key in ("reason", "message", "hint")]
     lines += [f"  {one}" for one in said if one]
     steps = entries(operation, "steps")
     if steps:
@@ -116,15 +127,21 @@ def of_plan(plan: Json) -> list[str]:
     if text(plan, "message"):
         lines.append(f"  {text(plan, 'message')}")
     steps = entries(plan, "steps")
-    for place, one in enumerate(steps, 1):
+    for count, one in enumerate(steps, 1):
         deadline = number(one, "deadlineSeconds")
         limit = f"  (at most {deadline:g} s)" if deadline is not None else ""
-        lines.append(f"  {place:2}. {text(one, 'step')}{limit}")
+        lines.append(f"  {count:2}. {text(one, 'step')}{limit}")
     if not steps:
         lines.append("  nothing to do")
     predicted = number(plan, "predictedDowntimeSeconds")
     if predicted is not None:
         lines.append(f"  the runtime would be down for about {predicted:.1f} s")
+    size = number(plan, "predictedBytes")
+    if size:
+        only = ", pinned images only" if text(plan, "data") == "pinned" else ""
+        lines.append(f"  about {amount(size)} would be copied{only}")
+    for warning in words(plan, "warnings"):
+        lines += wrap(f"  ! {warning}", COLUMNS, "    ")
     return lines
 
 

@@ -10,7 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["clip", "gib", "pad", "safe", "short_size", "short_uuids", "shortened", "width", "wrap"]
+__all__ = [
+    "amount", "clip", "gib", "pad", "rate", "safe", "short_size", "short_uuids", "shortened",
+    "width", "wrap",
+]  # fmt: skip
 
 #: Printable for Python, but blank on a screen: Hangul fillers and the empty Braille pattern.
 _BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
@@ -91,6 +94,36 @@ def short_size(size_bytes: object) -> str:
             return f"{size:.0f}{unit}"
         size /= 1024
     return f"{size:.0f}G" if size < 1023.5 else f"{size / 1024:.1f}T"
+
+
+def amount(size_bytes: object) -> str:
+    """Bytes with one digit, for numbers that grow while one looks: `812.4 MiB`, `12 B`."""
+    if not isinstance(size_bytes, (int, float)):
+        return "?"
+    if size_bytes < 1 << 10:
+        return f"{size_bytes:.0f} B"
+    size = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if size < 1023.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} TiB"
+
+
+def rate(word: str) -> int:
+    """Bytes per second of `20M`, `20MiB/s`, `20MB` (decimal) or `500000`; ValueError else."""
+    factors = {"": 1, "b": 1}
+    for power, letter in enumerate("kmgt", 1):
+        factors |= {letter: 1024**power, f"{letter}ib": 1024**power, f"{letter}b": 1000**power}
+    lower = word.lower().removesuffix("/s")
+    digits = lower.rstrip("kmgtib")
+    factor = factors.get(lower[len(digits) :])
+    if factor is None or not digits.isascii() or not digits.replace(".", "", 1).isdigit():
+        raise ValueError(word)
+    bytes_per_second = int(float(digits) * factor)
+    if not 0 < bytes_per_second < 1 << 53:  # a JSON number keeps no more exactly
+        raise ValueError(word)
+    return bytes_per_second
 
 
 def short_uuids(uuids: Iterable[object]) -> dict[object, str]:

@@ -1,14 +1,13 @@
-"""Verbs about trust: enroll, forget, rename, delist, relist."""
+"""Verbs about trust: enroll, adopt, forget, rename, delist, relist."""
 
 from __future__ import annotations
 
-import sys
-
-from nodestoraged.cli import exits
-from nodestoraged.cli.fields import Json, device, entries, port, text, words
-from nodestoraged.cli.move import acted
+from nodestoraged.cli import ask, exits
+from nodestoraged.cli.fields import Json, entries, port, text, words
+from nodestoraged.cli.move import acted, moved
 from nodestoraged.cli.render import say
 from nodestoraged.cli.session import connect, only_role, roles_of, status_of
+from nodestoraged.cli.sticks import place
 from nodestoraged.cli.text import short_size, short_uuids
 from nodestoraged.cli.verb import role_option
 
@@ -63,7 +62,7 @@ def _enroll_all(client: Client, args: Arguments, role: str | None, waiting: list
 
 
 def _ask_about(client: Client, args: Arguments, role: str | None, waiting: list[Json]) -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not ask.somebody_is_there():
         raise exits.StopError(
             exits.REFUSED, f"{len(waiting)} sticks wait, and nobody is there to ask",
             "name the STICK, or enrol all of them: nodestoragectl enroll --yes",
@@ -71,25 +70,16 @@ def _ask_about(client: Client, args: Arguments, role: str | None, waiting: list[
     say("What is on an enrolled stick runs as root on this node.")
     taken = {text(one, "name") for one in _candidates(client, role)}
     for one in waiting:
-        if _answer(f"Enrol {_described(one)}? [y/N] ").lower() not in ("y", "yes"):
+        if not ask.agreed(f"Enrol {_described(one)}?"):
             continue
         proposal = args.name or next((name for name in _NAMES if name not in taken), "")
-        name = _answer(f"Its name [{proposal}]: ") or proposal or None
+        name = ask.answer(f"Its name [{proposal}]: ") or proposal or None
         now = [other for other in _waiting(client, role) if _who(other) == _who(one)]
         if not now:  # pulled, or another one sits there now
             say(f"{_described(one)} is not there any more: left alone")
             continue
         _enroll_one(client, args, role, _argument(one), name)
         taken.add(name or "")
-
-
-def _answer(question: str) -> str:
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    line = sys.stdin.readline()
-    if not line:
-        raise exits.StopError(exits.REFUSED, "no answer")
-    return line.strip()
 
 
 def _candidates(client: Client, role: str | None) -> list[Json]:
@@ -107,20 +97,37 @@ def _waiting(client: Client, role: str | None) -> list[Json]:
 
 
 def _who(candidate: Json) -> tuple[object, ...]:
-    return tuple(candidate.get(key) for key in ("devnode", "uuid", "serial", "sizeBytes"))
+    return tuple(candidate.get(key) for key in ("path", "devnode", "uuid", "serial", "sizeBytes"))
 
 
 def _argument(candidate: Json) -> str:
-    """The STICK that is exactly this one: clones share a UUID, never a devnode."""
-    return str(candidate.get("devnode") or candidate.get("serial") or candidate.get("uuid"))
+    """The STICK that is exactly this one: clones share a UUID, never a devnode or a path."""
+    keys = ("path", "devnode", "serial", "uuid")
+    return str(next((candidate[key] for key in keys if candidate.get(key)), None))
 
 
 def _described(candidate: Json) -> str:
     uuid = short_uuids([candidate.get("uuid")]).get(candidate.get("uuid"), "")
     size = short_size(candidate.get("sizeBytes"))
     hardware = f"{text(candidate, 'model')} {text(candidate, 'serial')}".strip()
-    parts = (device(candidate), uuid, text(candidate, "fstype"), size, hardware, port(candidate))
+    parts = (place(candidate), uuid, text(candidate, "fstype"), size, hardware, port(candidate))
     return "  ".join(part for part in parts if part)
+
+
+def _adopt_arguments(parser: Declares) -> None:
+    parser.add_argument("stick", metavar="STICK", help="one that is Stale, ForeignNode or a Clone")
+    parser.add_argument(
+        "--images-only", action="store_true",
+        help="keep only content whose checksum is right; containers and layers go",
+    )  # fmt: skip
+    parser.add_argument("--name", help="what to call it")
+    role_option(parser)
+
+
+def _adopt(args: Arguments) -> int:
+    return moved(
+        args, "Adopt", stick=args.stick, name=args.name, imagesOnly=args.images_only or None
+    )
 
 
 def _stick_arguments(parser: Declares) -> None:
@@ -144,6 +151,7 @@ def _change(args: Arguments) -> int:
 
 VERBS = {
     "enroll": (_enroll_arguments, _enroll),
+    "adopt": (_adopt_arguments, _adopt),
     "forget": (_stick_arguments, _change),
     "rename": (_rename_arguments, _change),
     "delist": (_stick_arguments, _change),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodestoraged.cli import screen, times
+from nodestoraged.cli.candidate import quality_facts
 from nodestoraged.cli.fields import Json, entries, obj, text
 from nodestoraged.cli.render import paint
 from nodestoraged.cli.text import pad
@@ -18,7 +19,8 @@ def of_status(status: Json, roles: list[Json], now: float) -> list[str]:
             lines.append("")
         lines += screen.of_role(status, role, now)
         lines += ["", f"  Reason    {text(role, 'reason', '-')}: {text(role, 'message', '-')}"]
-        lines += _identity(obj(role, "active")) + _proof(role) + _conditions(role, now)
+        lines += _identity(obj(role, "active")) + _warnings(role)
+        lines += _proof(role) + _conditions(role, now)
     return lines
 
 
@@ -28,7 +30,18 @@ def _identity(active: Json) -> list[str]:
     parts = [
         f"{key} {text(active, key)}" for key in ("uuid", "label", "partlabel") if active.get(key)
     ]
-    return [f"  Identity  {', '.join(parts)}"]
+    lines = [f"  Identity  {', '.join(parts)}"]
+    quality = ", ".join(quality_facts(active))
+    return [*lines, f"  Quality   {quality}"] if quality else lines
+
+
+def _warnings(role: Json) -> list[str]:
+    lines: list[str] = []
+    for one in entries(role, "warnings"):
+        said = ": ".join(part for part in (text(one, "reason"), text(one, "message")) if part)
+        lines.append(f"    {said}")
+        lines += [f"      {text(one, 'hint')}"] if one.get("hint") else []
+    return ["", "  Warnings", *lines] if lines else []
 
 
 def _proof(role: Json) -> list[str]:

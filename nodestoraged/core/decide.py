@@ -15,10 +15,12 @@ Pure: no clock but `observation.now`, no order of events but `inserted`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nodestoraged.core import policy
 from nodestoraged.core.select import may_interrupt
 from nodestoraged.model.candidate import Candidate, Verdict
-from nodestoraged.model.config import Collision, Fallback, RoleConfig
+from nodestoraged.model.config import Collision, DataPolicy, Fallback, RoleConfig
 from nodestoraged.model.decision import (
     Attention,
     Contain,
@@ -26,6 +28,7 @@ from nodestoraged.model.decision import (
     Keep,
     KeepStopped,
     Move,
+    PowerWash,
     Wait,
 )
 from nodestoraged.model.observation import Observation
@@ -115,7 +118,13 @@ def _ejected(observation: Observation, candidates: Candidates, role: RoleConfig)
             return None
         to_standby = places[0] is Fallback.STANDBY
         target = policy.choose(standby, role, observation) if to_standby else None
-    return Move(kind=OperationKind.EJECT, target=target, automatic=False, reason=Reason.EJECTED)
+    return Move(
+        kind=OperationKind.EJECT,
+        target=target,
+        automatic=False,
+        reason=Reason.EJECTED,
+        data=role.data if target is not None else DataPolicy.KEEP,
+    )
 
 
 def _in_grace(
@@ -173,6 +182,9 @@ def _is_back(candidate: Candidate, entry: Operation) -> bool:
 
 
 def _by_wish(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
+    wash = _wash(observation, candidates)
+    if wash is not None:
+        return wash
     wish = observation.intent.wish
     serving = observation.serving()
     if wish is None:
@@ -192,12 +204,38 @@ def _by_wish(observation: Observation, candidates: Candidates, role: RoleConfig)
         return Move(
             kind=OperationKind.RETURN, target=None, automatic=False, reason=Reason.WISH_INTERNAL
         )
-    target = next((c for c in candidates if policy.wished(c, observation) and c.admitted), None)
+    data = wish.data or role.data
+    target = next(
+        (c for c in candidates if policy.wished(c, observation) and _may_serve(c, data)), None
+    )
     if target is None:
         return _by_policy(observation, candidates, role)
     if target.verdict is Verdict.ACTIVE:
         return Keep(reason=_resting_reason(observation, candidates))
-    return _move_to(target, observation, candidates, automatic=False)
+    move = _move_to(target, observation, candidates, automatic=False)
+    if isinstance(move, Move):
+        return replace(move, data=data, bytes_per_second=wish.bytes_per_second)
+    return move
+
+
+def _wash(observation: Observation, candidates: Candidates) -> PowerWash | None:
+    """A powerwash that was asked for now, of a root that is here; a boot has its own way."""
+    wash = observation.intent.wash
+    if wash is None or wash.boot_id != observation.boot_id:
+        return None
+    if wash.identity is None:
+        internal = observation.serving().source == "internal"
+        return PowerWash(target=None, tier=wash.tier) if internal else None
+    known = next((c for c in candidates if wash.identity.matches(c.device)), None)
+    if known is None or not (known.trusted or known.verdict is Verdict.ACTIVE):
+        return None
+    return PowerWash(target=known, tier=wash.tier)
+
+
+def _may_serve(candidate: Candidate, data: DataPolicy) -> bool:
+    """Admitted, or lacking nothing but the copy that was asked for."""
+    resumed = data is DataPolicy.COPY and candidate.reasons == (Reason.INCOMPLETE,)
+    return candidate.admitted or resumed
 
 
 def _by_policy(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
@@ -206,7 +244,19 @@ def _by_policy(observation: Observation, candidates: Candidates, role: RoleConfi
         return _nobody(observation, candidates, role)
     if best.verdict is Verdict.ACTIVE:
         return Keep(reason=_resting_reason(observation, candidates))
-    return _move_to(best, observation, candidates, automatic=True)
+    move = _move_to(best, observation, candidates, automatic=True)
+    return replace(move, data=_carried(best, observation, role)) if isinstance(move, Move) else move
+
+
+def _carried(target: Candidate, observation: Observation, role: RoleConfig) -> DataPolicy:
+    """What an automatic move carries over.
+
+    The stick that served last comes back with its own data: what served in its place must not
+    be copied over it.
+    """
+    last = observation.intent.last_active
+    back = last is not None and last.matches(target.device)
+    return DataPolicy.KEEP if back else role.data
 
 
 def _move_to(

@@ -77,7 +77,7 @@ def forget(request: Request, s: Situation) -> Answer:
 def rename(request: Request, s: Situation) -> Answer:
     """The enrolment has another name."""
     stick, _ = _enrolled(request, s)
-    name = _name(request.name or "", s.observation.registry, but=stick)
+    name = checked_name(request.name or "", s.observation.registry, but=stick)
     intent = s.observation.intent
     if intent.last_active == stick.identity:
         intent = replace(intent, last_active_name=name)
@@ -125,16 +125,22 @@ def new_stick(target: Candidate, name: str | None, s: Situation) -> Stick:
     """The enrolment that a verb makes of a candidate; refused where nothing identifies it."""
     registry = s.observation.registry
     _identifiable(target, s)
-    if name is None:
-        taken = {stick.name for stick in registry.sticks}
-        name = next(n for i in range(1, 1 << 20) if (n := f"stick{i}") not in taken)
     return Stick(
-        name=_name(name, registry, but=None),
+        name=free_name(registry, target.device.directory)
+        if name is None
+        else checked_name(name, registry, but=None),
         identity=target.device.identity(),
         role=s.role.name,
         order=max((stick.order for stick in registry.sticks), default=0) + 1,
         enrolled_at=s.observation.time,
     )
+
+
+def free_name(registry: Registry, directory: str | None = None) -> str:
+    """A name that nothing bears yet: `stick1`, or `dir1` for a directory."""
+    taken = {stick.name for stick in registry.sticks}
+    stem = "stick" if directory is None else "dir"
+    return next(n for i in range(1, 1 << 20) if (n := f"{stem}{i}") not in taken)
 
 
 def unburdened(intent: Intent, target: Candidate) -> Intent:
@@ -172,14 +178,21 @@ def _identifiable(target: Candidate, s: Situation) -> None:
         raise RefusedError(
             Reason.WRONG_FILESYSTEM, f"{target.name} has no file system UUID", "format it first"
         )
-    twins = [c.device for c in s.candidates if c.device.uuid == device.uuid]
+    if device.directory is not None:
+        return
+    twins = [
+        c.device
+        for c in s.candidates
+        if c.device.uuid == device.uuid and c.device.directory is None
+    ]
     if sum(twin.hardware == device.hardware for twin in twins) > 1 or (
         len(twins) > 1 and device.hardware is None
     ):
         raise RefusedError(Reason.CLONE, MEANINGS[Reason.CLONE], "pull one of them out")
 
 
-def _name(name: str, registry: Registry, *, but: Stick | None) -> str:
+def checked_name(name: str, registry: Registry, *, but: Stick | None) -> str:
+    """`name`, if a stick may bear it and none but `but` does."""
     good = (
         0 < len(name) <= NAME_LENGTH_MAX
         and name[0] in _NAME_FIRST

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nodestoraged.core import conditions
+from nodestoraged.core import conditions, stickreport, warnings
 from nodestoraged.core.verify import kubelet_proof
-from nodestoraged.core.words import headline, hint, lost_order, standby_message
-from nodestoraged.model.candidate import Candidate, Verdict
+from nodestoraged.core.words import headline, hint, lost_order
+from nodestoraged.model.copy import CopyProgress
 from nodestoraged.model.decision import Attention
-from nodestoraged.model.device import BlockDevice, Identity
+from nodestoraged.model.device import Identity
 from nodestoraged.model.operation import Operation, RootRef, Stage
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.proof import Proof
@@ -55,10 +55,10 @@ def role(view: View, since: Mapping[str, str]) -> Json:
             "version": view.version if observation.runtime_installed else None,
             "answering": view.proof is not None,
         },
-        "active": _active(view),
+        "active": stickreport.active(view),
         "lastActive": _last_active(view),
         "imagefs": _imagefs(view),
-        "candidates": [_candidate(candidate, view) for candidate in view.candidates],
+        "candidates": [stickreport.candidate(candidate, view) for candidate in view.candidates],
         "conditions": [
             {
                 "type": condition.type,
@@ -79,6 +79,7 @@ def role(view: View, since: Mapping[str, str]) -> Json:
         "proofFailure": view.proof_failure,
         "kubelet": _kubelet(view),
         "internal": _internal(view),
+        "warnings": warnings.of(view),
     }
 
 
@@ -101,6 +102,12 @@ def operation(value: Operation, now: float | None = None) -> Json:
         "podsStopped": value.pods_stopped,
         "noticedSeconds": value.noticed_seconds,
         "startedAt": value.started_time,
+        "data": value.data.value,
+        "progress": _progress(value.progress),
+        "copiedBytes": value.copied_bytes,
+        "copiedStoppedBytes": value.copied_stopped_bytes,
+        "predictedDowntimeSeconds": value.predicted_seconds,
+        "predictedBytes": value.predicted_bytes,
         "step": running.step if running else None,
         "steps": [
             {
@@ -112,6 +119,20 @@ def operation(value: Operation, now: float | None = None) -> Json:
             }
             for record in value.steps
         ],
+    }
+
+
+def _progress(progress: CopyProgress | None) -> Json | None:
+    if progress is None:
+        return None
+    return {
+        "pass": progress.stage.value,
+        "bytesDone": progress.bytes_done,
+        "bytesTotal": progress.bytes_total,
+        "filesDone": progress.files_done,
+        "filesTotal": progress.files_total,
+        "bytesPerSecond": round(progress.bytes_per_second),
+        "etaSeconds": None if progress.eta_seconds is None else round(progress.eta_seconds, 1),
     }
 
 
@@ -167,6 +188,12 @@ def attention(view: View) -> Attention | None:
             message=f"{doubted[0].device.devnode} carries the UUID of another stick",
             hint="nodestoragectl list",
         )
+    if view.database_failure is not None:
+        return Attention(
+            reason=Reason.DATABASE_CORRUPT,
+            message=view.database_failure,
+            hint="nodestoragectl powerwash --containers",
+        )
     if view.proof is not None and view.proof.sandbox_image_present is False:
         return Attention(
             reason=Reason.SANDBOX_IMAGE_MISSING,
@@ -184,30 +211,6 @@ def _serving_devnode(view: View) -> str | None:
         return serving.device.devnode
     covering = view.observation.mounts.covering(view.observation.profile.root)
     return covering.source if covering else None
-
-
-def _active(view: View) -> Json | None:
-    serving = view.observation.serving()
-    if serving.device is None or serving.dead:
-        return None
-    stick = view.observation.registry.matching(serving.device)
-    name = stick.name if stick else serving.device.devnode.removeprefix("/dev/")
-    return {"name": name, **_device(serving.device)}
-
-
-def _device(device: BlockDevice) -> Json:
-    return {
-        "uuid": device.uuid,
-        "devnode": device.devnode,
-        "label": device.label,
-        "partlabel": device.partlabel,
-        "fstype": device.fstype,
-        "sizeBytes": device.size_bytes,
-        "serial": device.serial,
-        "model": device.model,
-        "bus": device.bus,
-        "port": device.port,
-    }
 
 
 def _last_active(view: View) -> Json | None:
@@ -250,26 +253,6 @@ def _links(proof: Proof | None) -> list[Json]:
         {"link": result.link.value, "holds": result.holds, "detail": result.detail}
         for result in proof.links
     ]
-
-
-def _candidate(candidate: Candidate, view: View) -> Json:
-    name = candidate.stick.name if candidate.stick else None
-    return {
-        "name": name,
-        "verdict": candidate.verdict.value,
-        "reasons": [reason.value for reason in candidate.reasons],
-        "message": _candidate_message(candidate, view),
-        "delisted": candidate.verdict is Verdict.DELISTED,
-        **_device(candidate.device),
-    }
-
-
-def _candidate_message(candidate: Candidate, view: View) -> str:
-    if candidate.reasons:
-        return MEANINGS[candidate.reasons[0]]
-    if candidate.verdict is Verdict.STANDBY:
-        return standby_message(view)
-    return ""
 
 
 def _grace_until(view: View) -> str | None:

@@ -14,12 +14,12 @@ from nodestoraged.core.enrolments import new_stick, present, present_marks, unbu
 from nodestoraged.core.resolve import INTERNAL
 from nodestoraged.core.situation import Answer, Request, Situation
 from nodestoraged.model.candidate import UNUSABLE, Candidate, Verdict
-from nodestoraged.model.config import Fallback
+from nodestoraged.model.config import DataPolicy, Fallback
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
 from nodestoraged.model.operation import Stage
 from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import MEANINGS, Reason
-from nodestoraged.model.registry import Marked, Stick, Wish
+from nodestoraged.model.registry import Marked, Stick, WashWish, Wish
 
 __all__ = ["Answer", "Request", "Situation", "apply"]
 
@@ -45,6 +45,12 @@ def _switch(request: Request, s: Situation) -> Answer:
             permitted=frozenset(c.device.incarnation for c in s.candidates),
         )
     if request.stick == INTERNAL:
+        if request.data not in {None, DataPolicy.KEEP}:
+            raise RefusedError(
+                "CopyToInternal",
+                "nothing is carried over to the node's own directory",
+                "nodestoragectl switch internal",
+            )
         there = s.observation.serving().source == "internal" and not intent.stopped
         return Answer(
             intent=replace(intent, wish=_wish(None, s)),
@@ -58,7 +64,7 @@ def _switch(request: Request, s: Situation) -> Answer:
     stick = target.stick or new_stick(target, None, s)
     there = target.verdict is Verdict.ACTIVE
     return Answer(
-        intent=unburdened(replace(intent, wish=_wish(stick, s)), target),
+        intent=unburdened(replace(intent, wish=_wish(stick, s, request)), target),
         registry=registry.with_stick(stick),
         message=f"{stick.name} serves already" if there else f"to {stick.name}",
         changed=not there,
@@ -153,6 +159,44 @@ def _resume(request: Request, s: Situation) -> Answer:
     )
 
 
+def _powerwash(request: Request, s: Situation) -> Answer:
+    """The wash is wished for; the loop does it, or the next boot."""
+    _movable(s)
+    if s.observation.entry is not None or s.observation.intent.stopped:
+        raise RefusedError("NotServing", "no root serves", "nodestoragectl status")
+    if request.tier is None:
+        raise RequestError(
+            "TierMissing", "say what goes", "--containers, --images or --all, the gentlest first"
+        )
+    serving = s.observation.serving()
+    if request.stick in {None, INTERNAL}:
+        if request.stick is None and serving.device is not None and not serving.dead:
+            target = next(c for c in s.candidates if c.verdict is Verdict.ACTIVE)
+        elif serving.source == "internal":
+            target = None
+        else:
+            raise RefusedError("NotServing", "the internal directory does not serve")
+    else:
+        target = _usable(replace(request, data=DataPolicy.COPY), s)
+        if not (target.trusted or target.verdict is Verdict.ACTIVE):
+            raise RefusedError(
+                Reason.NOT_ENROLLED, MEANINGS[Reason.NOT_ENROLLED], "nodestoragectl enroll"
+            )
+    identity = None if target is None else target.ref().identity
+    name = "the internal directory" if target is None else target.name
+    wash = WashWish(
+        tier=request.tier,
+        identity=identity,
+        boot_id=None if request.next_boot else s.observation.boot_id,
+    )
+    return Answer(
+        intent=replace(s.observation.intent, wash=wash),
+        registry=s.observation.registry,
+        message=f"{name} is washed" + (" at the next boot" if request.next_boot else ""),
+        moves=not request.next_boot,
+    )
+
+
 _VERBS: dict[str, Callable[[Request, Situation], Answer]] = {
     "switch": _switch,
     "rollback": _rollback,
@@ -164,6 +208,7 @@ _VERBS: dict[str, Callable[[Request, Situation], Answer]] = {
     "relist": enrolments.relist,
     "pause": _pause,
     "resume": _resume,
+    "powerwash": _powerwash,
 }
 
 
@@ -188,11 +233,20 @@ def _usable(request: Request, s: Situation) -> Candidate:
     if request.stick is None:
         raise RequestError("StickMissing", "name the stick", "nodestoragectl list")
     target = present(request.stick, s)
-    stubborn = {Reason.TRUST_NONE, Reason.CLONE, Reason.DELISTED, Reason.RUNTIME_NOT_INSTALLED}
+    stubborn = {
+        Reason.TRUST_NONE,
+        Reason.CLONE,
+        Reason.DELISTED,
+        Reason.RUNTIME_NOT_INSTALLED,
+        Reason.STALE,
+        Reason.FOREIGN_NODE,
+        Reason.INCOMPLETE,
+    }
     # A failed check is worth another try when a person asks; what udev says is not.
     for reason in target.reasons:
         retry = reason in {Reason.FSCK_FAILED, Reason.IO_ERROR}
-        if (reason in UNUSABLE and not retry) or reason in stubborn:
+        finishing = reason is Reason.INCOMPLETE and _data(request, s) is DataPolicy.COPY
+        if (reason in UNUSABLE and not retry) or (reason in stubborn and not finishing):
             raise RefusedError(
                 reason, f"{target.name}: {MEANINGS[reason]}", _remedy(reason, target)
             )
@@ -202,14 +256,24 @@ def _usable(request: Request, s: Situation) -> Candidate:
 def _remedy(reason: Reason, target: Candidate) -> str:
     if reason is Reason.DELISTED:
         return f"nodestoragectl relist {target.name}"
+    if reason in {Reason.STALE, Reason.FOREIGN_NODE}:
+        return f"nodestoragectl adopt {target.name}"
+    if reason is Reason.INCOMPLETE:
+        return f"nodestoragectl switch {target.name} --copy"
     return f"nodestoragectl explain {reason}"
 
 
-def _wish(stick: Stick | None, s: Situation) -> Wish:
+def _data(request: Request, s: Situation) -> DataPolicy:
+    return request.data or s.role.data
+
+
+def _wish(stick: Stick | None, s: Situation, request: Request | None = None) -> Wish:
     return Wish(
         identity=stick.identity if stick else None,
         since=s.observation.time,
         boot_id=s.observation.boot_id,
+        data=request.data if request else None,
+        bytes_per_second=request.bytes_per_second if request else None,
     )
 
 

@@ -37,6 +37,7 @@ def resolve(text: str, candidates: tuple[Candidate, ...], registry: Registry) ->
     decides, so that a stick called `sdb1` never hides a devnode from somebody who writes
     `/dev/sdb1`.  Raises `NotFoundError` if nobody or more than one is named.
     """
+    text = plain_path(text)
     found = _present(text, candidates)
     if len(found) > 1:
         listed = ", ".join(sorted(c.device.devnode for c in found))
@@ -56,14 +57,29 @@ def resolve(text: str, candidates: tuple[Candidate, ...], registry: Registry) ->
     )
 
 
+def plain_path(text: str) -> str:
+    """A path as mountinfo would write it, without doubled slashes and dots; other words as is.
+
+    Raises `NotFoundError` for one that climbs: where it leads depends on what is mounted.
+    """
+    if not text.startswith("/"):
+        return text
+    parts = [part for part in text.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise NotFoundError("NoSuchDirectory", f"{text} climbs with ..", "name the directory")
+    return "/" + "/".join(parts)
+
+
 def _present(text: str, candidates: tuple[Candidate, ...]) -> list[Candidate]:
     devnode = text if text.startswith("/dev/") else f"/dev/{text}"
+    whole = [c for c in candidates if c.device.directory is None]
     tests = (
         [c for c in candidates if c.stick is not None and c.stick.name == text],
-        [c for c in candidates if c.device.devnode == devnode],
-        [c for c in candidates if text in {c.device.serial, c.device.hardware}],
-        [c for c in candidates if c.device.uuid == text],
-        [c for c in candidates if _prefix(text, c.device.uuid)],
+        [c for c in candidates if c.device.directory == text],
+        [c for c in whole if c.device.devnode == devnode],
+        [c for c in whole if text in {c.device.serial, c.device.hardware}],
+        [c for c in whole if c.device.uuid == text],
+        [c for c in whole if _prefix(text, c.device.uuid)],
     )
     return next((found for found in tests if found), [])
 
@@ -71,8 +87,11 @@ def _present(text: str, candidates: tuple[Candidate, ...]) -> list[Candidate]:
 def _names_stick(text: str, stick: Stick) -> bool:
     identity, serial = stick.identity, stick.identity.serial
     bare = serial.rpartition(":")[2] if serial else None
-    names = {stick.name, identity.uuid, serial, bare}
-    return bool(text) and (text in names or _prefix(text, identity.uuid))
+    names = {stick.name, identity.directory}
+    if identity.directory is None:
+        names |= {identity.uuid, serial, bare}
+    prefix = identity.directory is None and _prefix(text, identity.uuid)
+    return bool(text) and (text in names or prefix)
 
 
 def _prefix(text: str, uuid: str | None) -> bool:

@@ -16,9 +16,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from nodestoraged.core import policy
+from nodestoraged.core.resolve import resolve
+from nodestoraged.core.situation import Situation
 from nodestoraged.model.candidate import UNUSABLE, Candidate, Verdict
 from nodestoraged.model.config import RoleConfig, Trust
 from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.errors import NotFoundError
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Stick
@@ -27,6 +30,9 @@ from nodestoraged.model.registry import Stick
 SYSTEM_TARGETS = frozenset(
     {"/", "/boot", "/boot/efi", "/boot/firmware", "/usr", "/var", "/etc", "/home", "/opt"}
 )
+
+#: Failures of an inspection that speak of the manifest and not of the disk.
+MANIFEST_FAILURES = frozenset({"ManifestBroken", "ManifestUnknown"})
 
 _TRUST = frozenset({Reason.NOT_ENROLLED, Reason.TRUST_NONE})
 
@@ -48,25 +54,62 @@ def select(observation: Observation, role: RoleConfig) -> tuple[Candidate, ...]:
     return tuple(sorted(settled, key=lambda c: (_DISPLAY_ORDER.index(c.verdict), c.device.devnode)))
 
 
+def slot_candidates(slot: BlockDevice | None, observation: Observation) -> tuple[Candidate, ...]:
+    """The directory that a verb names as a candidate; nothing if it is one already."""
+    if slot is None or observation.registry.matching(slot) is not None:
+        return ()
+    return (Candidate(device=slot, stick=None, verdict=Verdict.STANDBY, reasons=(), trusted=False),)
+
+
+def named_and_unread(word: str, situation: Situation) -> Candidate | None:
+    """The stick that a verb names, if it could be read and has not been yet."""
+    try:
+        found = resolve(word, situation.candidates, situation.observation.registry).candidate
+    except NotFoundError:
+        return None
+    observation = situation.observation
+    if found is None or observation.inspection(found.device.incarnation) is not None:
+        return None
+    refused = {Reason.TRUST_NONE, Reason.CLONE}.intersection(found.reasons)
+    if refused or found.verdict in {Verdict.ACTIVE, Verdict.UNUSABLE, Verdict.DELISTED}:
+        return None
+    return found
+
+
 def _claimants(observation: Observation, role: RoleConfig) -> list[BlockDevice]:
     labels = set(role.labels)
     named = [
         device
         for device in observation.devices
-        if device.label in labels or device.partlabel in labels
+        if device.directory is None
+        and (
+            device.label in labels
+            or device.partlabel in labels
+            or device.parttype in role.partition_types
+        )
     ]
     # A hybrid image shows the same file system on the disk and on its first partition.
     parents = {device.disk for device in named if device.devnode != device.disk}
     claimants = [device for device in named if device.devnode not in parents]
+    claimants += [
+        device for device in observation.devices if _directory_of(device, observation, role)
+    ]
     active = observation.serving().device
     if active is not None and active not in claimants:
         claimants.append(active)
     return claimants
 
 
+def _directory_of(device: BlockDevice, observation: Observation, role: RoleConfig) -> bool:
+    """True for a directory that was enrolled for this role: it claims by name, not by label."""
+    stick = observation.registry.matching(device) if device.directory else None
+    return stick is not None and stick.role == role.name
+
+
 def _clones(claimants: Iterable[BlockDevice], observation: Observation) -> set[BlockDevice]:
     """Those of one UUID that nothing tells apart; a stored serial that only one has does."""
     devices = list(claimants)
+    devices = [device for device in devices if device.directory is None]
     count = Counter(device.uuid for device in devices if device.uuid)
     clones: set[BlockDevice] = set()
     for uuid in (uuid for uuid, times in count.items() if times > 1):
@@ -110,7 +153,11 @@ def _judge(
 def _unusable(device: BlockDevice, observation: Observation, role: RoleConfig) -> list[Reason]:
     """What no wish can overcome; the cheapest and clearest first."""
     mounted = [mount.target for mount in observation.mounts.of(device.number)]
-    elsewhere = [target for target in mounted if target != observation.profile.root]
+    ours = {observation.profile.root, observation.aside}
+    elsewhere = [target for target in mounted if target not in ours]
+    if device.directory is not None:
+        # It lies on a disk that is mounted and used by others, which is no fault of its.
+        mounted, elsewhere = [], []
     checks = (
         (device.ambivalent, Reason.AMBIVALENT),
         (device.fstype not in role.filesystems or device.uuid is None, Reason.WRONG_FILESYSTEM),
@@ -147,6 +194,7 @@ def _waiting(
         reasons.append(Reason.NOT_ENROLLED)
     if clone:
         reasons.append(Reason.CLONE)
+    reasons += _told(device, stick, observation)
     if observation.marked(observation.intent.ejected, device.incarnation):
         reasons.append(Reason.EJECTED)
     setback = observation.setback(device.incarnation)
@@ -159,6 +207,27 @@ def _waiting(
     if not reasons and _would_interrupt(device, observation):
         reasons.append(Reason.RUNTIME_RUNNING)
     return reasons
+
+
+def _told(device: BlockDevice, stick: Stick | None, observation: Observation) -> list[Reason]:
+    """What the stick says of itself that keeps it from serving as it is.
+
+    A manifest that cannot be understood is no better than a copy that was never finished.
+    """
+    inspection = observation.inspection(device.incarnation)
+    if inspection is None:
+        return []
+    manifest = inspection.manifest
+    if manifest is None:
+        return [Reason.INCOMPLETE] if inspection.failure in MANIFEST_FAILURES else []
+    if not manifest.complete:
+        return [Reason.INCOMPLETE]
+    if manifest.node != observation.node:
+        return [Reason.FOREIGN_NODE]
+    known = stick is not None and stick.data_id == manifest.id
+    if stick is not None and known and manifest.generation < stick.generation:
+        return [Reason.STALE]
+    return []
 
 
 def _trusted(device: BlockDevice, stick: Stick | None, role: RoleConfig) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nodestoraged.model.candidate import Candidate
-from nodestoraged.model.config import RoleConfig
+from nodestoraged.model.config import DataPolicy, RoleConfig
 from nodestoraged.model.device import Incarnation
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.registry import Intent, Registry
 
@@ -21,6 +22,10 @@ class Request:
     name: str | None = None
     no_switch: bool = False
     clear: bool = False
+    data: DataPolicy | None = None
+    bytes_per_second: int | None = None
+    tier: Wash | None = None
+    next_boot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,18 @@ from __future__ import annotations
 from nodestoraged.core.sizes import gibibytes
 from nodestoraged.model.candidate import Verdict
 from nodestoraged.model.config import Fallback
-from nodestoraged.model.decision import Attention, Keep, Wait
+from nodestoraged.model.decision import (
+    Attention,
+    Contain,
+    Decision,
+    Keep,
+    KeepStopped,
+    Move,
+    PowerWash,
+    Wait,
+)
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import OperationKind
+from nodestoraged.model.operation import INTERNAL_ROOT, OperationKind
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.reason import MEANINGS, Reason
 from nodestoraged.model.view import View
@@ -132,3 +141,20 @@ def _internal(view: View) -> tuple[Reason, str]:
     if isinstance(view.decision, Keep | Wait):
         return view.decision.reason, MEANINGS[view.decision.reason]
     return Reason.NO_STICK, MEANINGS[Reason.NO_STICK]
+
+
+def of_decision(decision: Decision) -> str:
+    """What was decided, for the log."""
+    match decision:
+        case Move(target=None):
+            return f"{decision.kind} to {INTERNAL_ROOT.name}"
+        case Move(target=target) if target is not None:
+            return f"{decision.kind} to {target.name} ({target.device.devnode})"
+        case PowerWash():
+            return f"powerwash ({decision.tier})"
+        case Contain():
+            return f"contain the loss of {decision.lost.name}"
+        case Keep() | Wait() | KeepStopped():
+            return f"{type(decision).__name__.lower()}: {decision.reason}"
+        case _:
+            return str(decision.reason)

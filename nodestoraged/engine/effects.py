@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import assert_never
 
-from nodestoraged.core.verify import verify
+from nodestoraged.engine.carrier import Carrier, DataStep
 from nodestoraged.engine.observer import Memory
-from nodestoraged.model import plan as steps
-from nodestoraged.model.config import DaemonConfig, MountNamespace, RoleConfig
-from nodestoraged.model.device import BlockDevice, DeviceNumber
+from nodestoraged.engine.prover import Prover
+from nodestoraged.model import datasteps, steps
+from nodestoraged.model.config import DaemonConfig, RoleConfig
+from nodestoraged.model.copy import CopyPass
+from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.errors import StepError, StepTimeout
-from nodestoraged.model.proof import (
-    KubeletReading,
-    Proof,
-    ProofReading,
-)
-from nodestoraged.model.runtime import Unit, UnitState
+from nodestoraged.model.plan import Step
+from nodestoraged.model.runtime import UnitState
 from nodestoraged.ports import Ports
 
 #: A link that does not hold may be a matter of milliseconds (the runtime is still loading);
@@ -36,29 +33,31 @@ class Effects:
         self._role = role
         self._daemon = daemon
         self._memory = memory
-        self.proof: Proof | None = None
+        self.carrier = Carrier(ports, role, memory)
+        self.prover = Prover(ports, daemon, memory)
         self.mounted_at: float | None = None
         self.pods_stopped = 0
-        self.used_bytes: int | None = None
 
     def configure(self, role: RoleConfig) -> None:
         """`role` counts from now on."""
         self._role = role
+        self.carrier.configure(role)
 
     # One case a step, each a line or two: as a table it is read at a glance, split up it is not.
-    async def perform(self, step: steps.Step) -> str:  # noqa: C901, PLR0911, PLR0912
+    async def perform(self, step: Step) -> str:  # noqa: C901, PLR0911, PLR0912
         """The step's wished fact is true; says in words what was found or done.
 
         Raises `StepError` or `StepTimeout`.
         """
+        if isinstance(step, DataStep):
+            return await self._carry(step)
         ports, profile = self._ports, self._memory.profile
         limit = step.deadline_seconds
         match step:
             case steps.RefuseForeign() | steps.RefuseShims():
                 return await self._refuse(step)
             case steps.CheckFilesystem():
-                ports.notifier.extend(limit)
-                return await ports.disks.check(step.device, deadline_seconds=limit)
+                return await self._check(step)
             case steps.WarmRuntimeClient():
                 await ports.runtime.open(profile)
                 return "ready"
@@ -74,22 +73,15 @@ class Effects:
                 return "down"
             case steps.StopUnits():
                 return await self._stop_all(step)
-            case steps.StopPods():
-                self.pods_stopped = await ports.runtime.stop_pods(
-                    profile, grace_seconds=step.grace_seconds, deadline_seconds=limit
-                )
-                return f"{self.pods_stopped} pods"
-            case steps.KillShims():
-                killed = await ports.disks.kill_shims(profile.socket, deadline_seconds=limit)
-                self.pods_stopped += killed
-                return f"{killed} killed"
+            case steps.StopPods() | steps.KillShims():
+                return await self._on_pods(step)
             case steps.StartUnit():
                 await ports.services.start(step.unit, wait=step.wait, deadline_seconds=limit)
                 return "started" if step.wait else "asked"
             case steps.AwaitRuntime():
                 return await self._await_runtime(step)
             case steps.Prove():
-                await self.prove(step.device, limit)
+                await self.prover.prove(step.device, limit)
                 return "9 of 9 links hold"
             case steps.LoadImages():
                 return await self._load_images(limit)
@@ -105,6 +97,11 @@ class Effects:
                 return await self._on_disk(step)
             case _:
                 assert_never(step)
+
+    async def _carry(self, step: DataStep) -> str:
+        if _needs_quiet(step):
+            await self._refuse_running()
+        return await self.carrier.perform(step)
 
     async def _stop_all(self, step: steps.StopUnits) -> str:
         stop, limit = self._ports.services.stop, step.deadline_seconds
@@ -132,12 +129,44 @@ class Effects:
             case steps.Release():
                 return await self._release(step)
             case steps.Mount():
-                await disks.mount(step.device, profile.root, deadline_seconds=limit)
+                await self._mount(step.device, limit)
                 self.mounted_at = self._ports.clock.boottime()
                 return "mounted"
             case steps.ProbeWrite():
                 seconds = await disks.probe_write(profile.root, deadline_seconds=limit)
                 return f"{seconds * 1000:.0f} ms"
+
+    async def _on_pods(self, step: steps.StopPods | steps.KillShims) -> str:
+        ports, profile, limit = self._ports, self._memory.profile, step.deadline_seconds
+        if isinstance(step, steps.StopPods):
+            self.pods_stopped = await ports.runtime.stop_pods(
+                profile, grace_seconds=step.grace_seconds, deadline_seconds=limit
+            )
+            return f"{self.pods_stopped} pods"
+        killed = await ports.disks.kill_shims(profile.socket, deadline_seconds=limit)
+        self.pods_stopped += killed
+        return f"{killed} killed"
+
+    async def _check(self, step: steps.CheckFilesystem) -> str:
+        limit = step.deadline_seconds
+        self._ports.notifier.extend(limit)
+        if step.device.directory is not None:
+            return await self._check_directory(step.device.directory, limit)
+        return await self._ports.disks.check(step.device, deadline_seconds=limit)
+
+    async def _check_directory(self, directory: str, limit: float) -> str:
+        """Its file system is mounted and used by others: it must be there, and answer."""
+        found = await self._ports.sticks.inspect_mounted(directory, deadline_seconds=limit)
+        if found.failure is not None:
+            raise StepError(found.failure, f"{directory} could not be read")
+        return "there"
+
+    async def _mount(self, device: BlockDevice, limit: float) -> None:
+        disks, root = self._ports.disks, self._memory.profile.root
+        if device.directory is None:
+            await disks.mount(device, root, deadline_seconds=limit)
+        else:
+            await disks.bind(device.directory, root, device.number, deadline_seconds=limit)
 
     async def _refuse_running(self) -> None:
         """Somebody may have started the runtime after it was stopped and before the fence."""
@@ -184,6 +213,8 @@ class Effects:
         return "done"
 
     async def _release(self, step: steps.Release) -> str:
+        if step.device.directory is not None:
+            return "a directory; its disk stays mounted"
         try:
             await self._ports.disks.release(step.device, deadline_seconds=step.deadline_seconds)
         except StepError as error:
@@ -199,8 +230,7 @@ class Effects:
         # containerd flushes its metadata, not the layers: a stick that is pulled (or a power cut)
         # soon after would keep right names over empty files, which it never verifies again.
         await self._ports.disks.settle_writes(self._memory.profile.root, deadline_seconds=limit)
-        if self.proof is not None:
-            self.proof = replace(self.proof, sandbox_image_present=present)
+        self.prover.sandbox_image(present)
         return "present" if present else "missing"
 
     async def _await_runtime(self, step: steps.AwaitRuntime) -> str:
@@ -216,70 +246,6 @@ class Effects:
             if clock.boottime() >= deadline:
                 raise StepTimeout("RuntimeStopped", "the runtime's own start does not end")
             await clock.sleep(POLL_SECONDS)
-
-    async def prove(self, device: BlockDevice | None, limit: float) -> Proof:
-        """Every link holds for `device`, or for the internal directory; kept as the last proof."""
-        clock = self._ports.clock
-        deadline = clock.boottime() + limit
-        patience = clock.boottime() + min(limit, LINK_PATIENCE_SECONDS)
-        while True:
-            if device is not None and not self._ports.devices.alive(device.incarnation):
-                raise StepError("StickLost", f"{device.devnode} is gone")
-            left = max(1.0, deadline - clock.boottime())
-            reading = await self._ports.runtime.prove(self._memory.profile, deadline_seconds=left)
-            self.proof = self._judge(reading, device)
-            if None not in (reading.capacity_bytes, reading.available_bytes):
-                self.used_bytes = (reading.capacity_bytes or 0) - (reading.available_bytes or 0)
-            broken = self.proof.broken
-            if broken is None:
-                return self.proof
-            if clock.boottime() >= patience:
-                raise StepError("ProofBroken", f"{broken.link}: {broken.detail}")
-            await clock.sleep(POLL_SECONDS)
-
-    def _judge(self, reading: ProofReading, device: BlockDevice | None) -> Proof:
-        own = self._daemon.mount_namespace is MountNamespace.OWN
-        wanted = device.number if device is not None else self._internal_number()
-        return Proof(
-            at=reading.at,
-            time=self._ports.clock.wall(),
-            links=verify(reading, wanted, own_namespace=own),
-            mountpoint=reading.mountpoint,
-            number=reading.path_number,
-            capacity_bytes=reading.capacity_bytes,
-            available_bytes=reading.available_bytes,
-            pods=reading.pods,
-            sandbox_image_present=reading.sandbox_image_present,
-            runtime_version=reading.runtime_version,
-        )
-
-    def _internal_number(self) -> DeviceNumber:
-        covering = self._ports.mounts.read().covering(self._memory.profile.root)
-        return covering.number if covering is not None else DeviceNumber(0, 0)
-
-    async def read_kubelet(self) -> KubeletReading:
-        """kubelet now; a kubelet that does not run is a reading, not an error."""
-        unit = await self._kubelet_unit()
-        if unit is None:
-            return KubeletReading(installed=False, running=False)
-        running = unit.state is UnitState.ACTIVE
-        if not running:
-            return KubeletReading(installed=True, running=False)
-        kubelet, profile = self._ports.kubelet, self._memory.profile
-        return KubeletReading(
-            installed=True,
-            running=True,
-            healthy=await kubelet.healthy(profile, deadline_seconds=2),
-            capacity_bytes=await kubelet.capacity_bytes(profile, deadline_seconds=2),
-            started_at=await kubelet.started_at(unit),
-        )
-
-    async def _kubelet_unit(self) -> Unit | None:
-        for name in self._memory.profile.kubelet_units:
-            unit = await self._ports.services.unit(name)
-            if unit.state is not UnitState.MISSING:
-                return unit
-        return None
 
     async def _await_kubelet(self, step: steps.AwaitKubelet) -> str:
         """kubelet's health follows; a kubelet that never becomes well does not undo a good root."""
@@ -298,3 +264,10 @@ class Effects:
                 return "is being restarted"
             await clock.sleep(POLL_SECONDS)
         return "not healthy yet"
+
+
+def _needs_quiet(step: Step) -> bool:
+    """True for what must never be done under a runtime: it would be torn, or tear."""
+    if isinstance(step, datasteps.Copy):
+        return step.stage is CopyPass.FINAL
+    return isinstance(step, datasteps.WashRoot) and step.place is None

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nodestoraged.engine.effects import Effects
-from nodestoraged.model import plan as steps
+from nodestoraged.model import steps
+from nodestoraged.model.copy import CopyPass, CopyProgress
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.operation import (
     FORCED,
@@ -16,7 +17,7 @@ from nodestoraged.model.operation import (
     Stage,
     StepRecord,
 )
-from nodestoraged.model.plan import Plan, Step
+from nodestoraged.model.plan import HARMLESS, Plan, Step
 from nodestoraged.ports import Ports
 
 
@@ -35,6 +36,9 @@ class Executor:
         self._publish = publish
         self.leaving = False
         self.aborting = False
+        self._shown: Operation | None = None
+        effects.carrier.progress = self._progressed
+        effects.carrier.cancelled = lambda: self.aborting or self.leaving
         #: The step that failed last; it tells whose fault an error is.
         self.failed: Step | None = None
 
@@ -42,9 +46,10 @@ class Executor:
         """The operation is open in the journal; nothing has been done yet."""
         self.aborting = False
         self._effects.pods_stopped = 0
+        self._effects.carrier.copied.clear()
         if operation.kind is OperationKind.FAILOVER and operation.used_bytes is None:
             # The lost stick can no longer be asked how much of it is missed now.
-            operation = replace(operation, used_bytes=self._effects.used_bytes)
+            operation = replace(operation, used_bytes=self._effects.prover.used_bytes)
         return self.record(operation)
 
     def record(self, operation: Operation) -> Operation:
@@ -95,6 +100,13 @@ class Executor:
             operation = await self._run_step(operation, step)
         return operation
 
+    async def perform_alone(self, step: Step) -> str:
+        """A step outside any operation, which nothing depends upon; says what came of it."""
+        try:
+            return await self._effects.perform(step)
+        except StepError as error:
+            return f"failed: {error.message}"
+
     async def _run_step(self, operation: Operation, step: Step) -> Operation:
         clock = self._ports.clock
         begun = clock.boottime()
@@ -102,10 +114,12 @@ class Executor:
         operation = self.record(
             replace(_marked(operation, step, begun), steps=(*operation.steps, record))
         )
+        self._shown = operation
         try:
             detail = await self._effects.perform(step)
         except StepError as error:
-            if await self._ports.services.shutting_down():
+            given_up = self.leaving and error.reason == "Aborted"
+            if given_up or await self._ports.services.shutting_down():
                 raise Interrupted from error
             self.failed = step
             failed = replace(
@@ -126,17 +140,34 @@ class Executor:
         )
         return self.record(
             replace(
-                _completed(operation, step, detail, ended),
+                self._copied(_completed(operation, step, detail, ended)),
                 steps=(*operation.steps[:-1], done),
                 pods_stopped=max(operation.pods_stopped, self._effects.pods_stopped),
             )
+        )
+
+    def _progressed(self, progress: CopyProgress) -> None:
+        """Published, and not journalled: after a crash it would be a lie."""
+        if self._shown is not None:
+            self._publish(replace(self._shown, progress=progress))
+
+    def _copied(self, operation: Operation) -> Operation:
+        """The operation with what its copies have written so far."""
+        copied = self._effects.carrier.copied
+        if not copied:
+            return operation
+        final = copied.get(CopyPass.FINAL)
+        return replace(
+            operation,
+            copied_bytes=sum(result.bytes_written for result in copied.values()),
+            copied_stopped_bytes=final.bytes_written if final else None,
         )
 
 
 def _marked(operation: Operation, step: Step, now: float) -> Operation:
     """The operation with the moments that begin with this step."""
     stops_runtime = isinstance(step, steps.StopUnits) and step.runtime
-    if not isinstance(step, steps.HARMLESS):
+    if not isinstance(step, HARMLESS):
         operation = replace(operation, touched=True)
     if operation.stage is Stage.BACK:
         return operation

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from nodestoraged.core import planner
-from nodestoraged.core.planner import Goal
+from nodestoraged.core.sections import Goal, units_to_restore
 from nodestoraged.engine.executor import Executor
 from nodestoraged.engine.intents import Intents
-from nodestoraged.model import plan as steps
+from nodestoraged.model import steps
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.decision import Contain, Move
 from nodestoraged.model.errors import RollbackError, StepError
@@ -151,7 +151,7 @@ class Failover:
             boot_id=observation.boot_id,
             started_at=observation.now,
             started_time=observation.time,
-            ran_before=planner.units_to_restore(observation),
+            ran_before=units_to_restore(observation),
             automatic=True,
             insertions=count,
             noticed_seconds=max(0.0, round(noticed, 3)) if noticed < NOTICE_SECONDS_MAX else None,

@@ -28,6 +28,9 @@ KUBELET_SECONDS = 15.0
 KEEP_SECONDS = 120.0
 PROOF_RETRY_SECONDS = 15.0
 
+#: A runtime in one of these is not stopped: it works, or fails to.
+MEANT_TO_RUN = frozenset({UnitState.ACTIVE, UnitState.STARTING, UnitState.FAILED})
+
 ProofKey = tuple[object, ...]
 
 
@@ -46,6 +49,7 @@ class Health:
         self.kubelet = KubeletReading(installed=False, running=False)
         self.failure: str | None = None
         self.version: str | None = None
+        self.database: str | None = None
         self.internal_space: tuple[int, int] | None = None
 
     def configure(self, role: RoleConfig) -> None:
@@ -55,7 +59,7 @@ class Health:
     @property
     def proof(self) -> Proof | None:
         """The last proof that was read of the root that serves now, or None."""
-        return self._effects.proof
+        return self._effects.prover.proof
 
     def next_at(self, observation: Observation) -> float:
         """Boot-time seconds at which the next probe is due."""
@@ -88,24 +92,27 @@ class Health:
         key = _key(observation)
         fresh = observation.now - self._proof_at < self._proof_lasts()
         if key != self._proof_key:
-            self._effects.proof = None
+            self._effects.prover.proof = None
         elif fresh:
             await self._refresh_kubelet(observation)
             return False
         self._proof_key, self._proof_at = key, observation.now
         self.failure = None
-        self.kubelet = await self._effects.read_kubelet()
+        self.kubelet = await self._effects.prover.read_kubelet()
         self._kubelet_at = observation.now
         await self._measure_internal()
+        self.database = None
         if not _runs(observation):
-            self._effects.proof = None
+            self._effects.prover.proof = None
+            await self._examine(observation)
             return False
         device = observation.serving().device
         try:
-            await self._effects.prove(device, PROOF_DEADLINE_SECONDS)
+            await self._effects.prover.prove(device, PROOF_DEADLINE_SECONDS)
             await self._keep_images()
         except StepError as error:
             self.failure = error.message
+            await self._examine(observation)
             broken = self.proof.broken if self.proof else None
             if device is not None and broken is not None and broken.link is Link.WRITE_PROBE:
                 self._condemn(device, error)
@@ -114,18 +121,32 @@ class Health:
             await self._ports.runtime.close()
         return False
 
+    async def _examine(self, observation: Observation) -> None:
+        """Why a runtime that is meant to run does not: its database is looked at."""
+        meant = any(
+            unit.state in MEANT_TO_RUN
+            for unit in observation.units
+            if unit.name in observation.profile.runtime_units
+        )
+        if not meant or observation.serving().dead:
+            return
+        with suppress(StepError):
+            self.database = await self._ports.roots.database_failure(
+                self._memory.profile.root, deadline_seconds=READ_DEADLINE_SECONDS
+            )
+
     def forget(self) -> None:
         """What was known of the runtime and kubelet is not true any more."""
-        self._effects.proof = None
+        self._effects.prover.proof = None
         self.failure = None
         self.kubelet = KubeletReading(installed=self.kubelet.installed, running=False)
 
     async def look_at_kubelet(self) -> None:
         """What is shown of kubelet is of the process that an operation has just started."""
-        if self._effects.proof is not None:
-            self._effects.proof = replace(self._effects.proof, pods=None)
+        if self._effects.prover.proof is not None:
+            self._effects.prover.proof = replace(self._effects.prover.proof, pods=None)
         with suppress(NodeStorageError):
-            self.kubelet = await self._effects.read_kubelet()
+            self.kubelet = await self._effects.prover.read_kubelet()
 
     def expire(self) -> None:
         """The next pass reads a new proof."""
@@ -157,7 +178,7 @@ class Health:
         """kubelet's own numbers follow its start by up to a minute."""
         if observation.now - self._kubelet_at >= KUBELET_SECONDS:
             self._kubelet_at = observation.now
-            self.kubelet = await self._effects.read_kubelet()
+            self.kubelet = await self._effects.prover.read_kubelet()
 
     def _condemn(self, device: BlockDevice, error: StepError) -> None:
         reason = Reason.HUNG if isinstance(error, StepTimeout) else Reason.PROBE_FAILED

@@ -10,18 +10,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nodestoraged.engine.observer import Memory
-from nodestoraged.model import plan as steps
+from nodestoraged.model import datasteps, steps
 from nodestoraged.model.candidate import UNUSABLE
-from nodestoraged.model.config import RoleConfig
+from nodestoraged.model.config import DataPolicy, RoleConfig
 from nodestoraged.model.decision import Move
 from nodestoraged.model.device import Identity
 from nodestoraged.model.errors import RollbackError, StepError
+from nodestoraged.model.manifest import Manifest
 from nodestoraged.model.observation import DEAD, Observation, Setback
 from nodestoraged.model.operation import FORCED, NO_ROOT, Operation, OperationKind, RootRef
 from nodestoraged.model.phase import Availability
 from nodestoraged.model.plan import Step
 from nodestoraged.model.reason import Reason
-from nodestoraged.model.registry import Attempt, Intent
+from nodestoraged.model.registry import Attempt, Intent, Stick
 from nodestoraged.ports import Ports
 
 #: A refusal is looked at again after this long, or when somebody asks.
@@ -32,7 +33,7 @@ _REFUSALS = {
     "PodsWithoutRuntime": Reason.PODS_WITHOUT_RUNTIME,
 }
 _FAULTS = frozenset(reason.value for reason in UNUSABLE)
-_TOUCH_TARGET = (steps.CheckFilesystem, steps.Mount, steps.ProbeWrite)
+_TOUCH_TARGET = (steps.CheckFilesystem, datasteps.MountAside, steps.Mount, steps.ProbeWrite)
 
 
 class Intents:
@@ -56,6 +57,9 @@ class Intents:
             elsewhere = source.identity != target.identity and source != NO_ROOT
             over = operation.kind in FORCED and elsewhere
             wish = None if over and _wishes(intent, source) else intent.wish
+            if wish is not None and _wishes(intent, target):
+                # What was carried over is not carried over again when it comes back.
+                wish = replace(wish, data=DataPolicy.KEEP, bytes_per_second=None)
             return replace(
                 intent,
                 wish=wish,
@@ -127,6 +131,17 @@ class Intents:
         """This stick serves, whoever mounted it; remembered for the day when it is lost."""
         self._change(lambda intent: replace(intent, last_active=identity, last_active_name=name))
 
+    def served(self, stick: Stick, manifest: Manifest) -> None:
+        """The registry knows under which generation the stick serves; an older one is stale."""
+        marked = replace(stick, data_id=manifest.id, generation=manifest.generation)
+        if marked != stick:
+            store = self._ports.store
+            store.save_registry(store.registry().with_stick(marked))
+
+    def washed(self) -> None:
+        """The powerwash that was asked for was tried; it is not tried again by itself."""
+        self._change(lambda intent: replace(intent, wash=None))
+
     def gave_up(self, operation: Operation) -> None:
         """What the operation was to bring about is wished no more."""
 
@@ -160,7 +175,10 @@ class Intents:
         A disk's own error while it leaves the root is that disk's; any other failure rests
         the operation's target, for good (until it is pulled out) if the target was to blame.
         """
-        if error.reason == "Interrupted":
+        if error.reason == "Aborted" and not operation.automatic:
+            return
+        # A disk that went in the middle says nothing about the target.
+        if error.reason in {"Interrupted", "StickLost"}:
             return
         fault = Reason(error.reason) if error.reason in _FAULTS else None
         if isinstance(step, steps.Unmount | steps.Release):

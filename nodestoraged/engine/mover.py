@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from nodestoraged.core import planner
-from nodestoraged.core.planner import Goal
+from nodestoraged.core import forecast, planner
+from nodestoraged.core.sections import Goal, goal_of, in_place, source_of, units_to_restore
 from nodestoraged.engine.executor import Executor, Interrupted
 from nodestoraged.engine.failover import Failover
 from nodestoraged.engine.intents import Intents
 from nodestoraged.engine.observer import Memory
+from nodestoraged.model import datasteps, steps
 from nodestoraged.model.config import Fallback, RoleConfig
-from nodestoraged.model.decision import Contain, Move
+from nodestoraged.model.decision import Contain, Move, PowerWash
 from nodestoraged.model.errors import StepError
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import (
     FORCED,
@@ -25,10 +27,13 @@ from nodestoraged.model.operation import (
     Stage,
 )
 from nodestoraged.model.plan import Plan
+from nodestoraged.model.reason import Reason
 from nodestoraged.ports import Ports
 
 #: So often the way back is tried before the node is left to a person.
 RESTORE_ATTEMPTS = 2
+#: A number for people: it is not worth more waiting.
+COUNT_SECONDS = 10.0
 
 
 class Mover:
@@ -44,6 +49,7 @@ class Mover:
     ) -> None:
         self._ports = ports
         self._role = role
+        self._memory = memory
         self._executor = executor
         self._observe = observe
         self.intents = Intents(ports, role, memory)
@@ -60,13 +66,16 @@ class Mover:
         entry = observation.entry
         if entry is not None and entry.stage is Stage.GRACE:
             return await self._failover.settle(observation, decision, entry)
-        source = planner.source_of(observation)
-        goal = Goal(
-            root=decision.target.ref() if decision.target else INTERNAL_ROOT,
-            device=decision.target.device if decision.target else None,
-            run=planner.units_to_restore(observation),
+        source = source_of(observation)
+        goal = goal_of(observation, decision)
+        new = self._new(observation, decision, source, goal)
+        operation = self._executor.begin(
+            replace(
+                new,
+                predicted_seconds=forecast.downtime(self.history(), decision.kind),
+                predicted_bytes=await self.used_bytes() if goal.copied else None,
+            )
         )
-        operation = self._executor.begin(self._new(observation, decision, source, goal))
         self.intents.attempted(decision, observation)
         plan = planner.plan_move(
             observation,
@@ -77,10 +86,47 @@ class Mover:
         )
         return await self._forward(operation, plan)
 
+    async def wash(
+        self, observation: Observation, decision: PowerWash, *, answering: bool
+    ) -> Operation:
+        """The root holds what the tier leaves and what ran runs from it; what went stays gone."""
+        self.intents.washed()
+        move = Move(
+            kind=OperationKind.POWERWASH,
+            target=decision.target,
+            automatic=False,
+            reason=decision.reason,
+        )
+        goal = goal_of(observation, move)
+        new = self._new(observation, move, goal.root, goal)
+        aside = not in_place(observation, goal)
+        operation = self._executor.begin(replace(new, wash=decision.tier, aside=aside))
+        plan = planner.plan_wash(observation, self._role, goal, decision.tier, answering=answering)
+        try:
+            operation = await self._executor.run(operation, plan)
+        except StepError as error:
+            return await self._undo(operation, error)
+        finally:
+            await self._ports.runtime.close()
+        return self._executor.close(operation, Result.DONE)
+
+    async def used_bytes(self) -> int | None:
+        """What the root that serves takes up; None where counting it takes too long."""
+        try:
+            return await self._ports.roots.used_bytes(
+                self._memory.profile.root, deadline_seconds=COUNT_SECONDS
+            )
+        except StepError:
+            return None
+
+    def history(self) -> tuple[Operation, ...]:
+        """What was done lately, newest first."""
+        return self._ports.journal.history(self._role.name, 50)
+
     async def boot(self, observation: Observation, decision: Move) -> Operation:
         """Before READY: the stick is on the root and takes writes; the operation stays open."""
         assert decision.target is not None
-        source = planner.source_of(observation)
+        source = source_of(observation)
         goal = Goal(root=decision.target.ref(), device=decision.target.device, run=())
         operation = self._executor.begin(self._new(observation, decision, source, goal))
         plan = planner.plan_boot(observation, goal)
@@ -91,18 +137,38 @@ class Mover:
         self.intents.booted(operation)
         return operation
 
-    async def after_boot(self, operation: Operation, observation: Observation) -> Operation:
-        """After READY: the proof follows the runtime's own start."""
-        run = planner.units_to_restore(observation)
+    async def wash_before(self, observation: Observation, tier: Wash) -> Operation:
+        """Before READY: the root in place is washed; the operation stays open for its proof."""
+        root = source_of(observation)
+        move = Move(
+            kind=OperationKind.POWERWASH,
+            target=None,
+            automatic=False,
+            reason=Reason.WASH_ASKED,
+        )
+        goal = Goal(root=root, device=observation.serving().device, run=())
+        new = self._new(observation, move, root, goal)
+        operation = self._executor.begin(replace(new, wash=tier))
+        plan = Plan(steps=(steps.RefuseShims(), datasteps.WashRoot(tier=tier)))
+        try:
+            return await self._executor.run(operation, plan)
+        except StepError as error:
+            return self._executor.close(self._current(operation), Result.FAILED, error)
+
+    async def after_boot(
+        self, operation: Operation, observation: Observation, washing: Wash | None
+    ) -> Operation:
+        """After READY: the proof follows the runtime's own start, and images after a wash."""
+        run = units_to_restore(observation)
         operation = self._executor.record(replace(operation, ran_before=run))
         serving = observation.serving()
-        if serving.device is None or serving.dead:
+        if not operation.target.internal and (serving.device is None or serving.dead):
             lost = StepError("StickLost", f"{operation.target.name} is gone")
             return self._executor.close(operation, Result.FAILED, lost)
         goal = Goal(root=operation.target, device=serving.device, run=())
         try:
             operation = await self._executor.run(
-                operation, planner.plan_after_boot(observation, goal)
+                operation, planner.plan_after_boot(observation, goal, washing)
             )
         except StepError as error:
             # The boot goes on whatever we find; the next pass says what is wrong with it.
@@ -130,7 +196,7 @@ class Mover:
 
     async def prove_left(self, observation: Observation, entry: Operation) -> Operation:
         """A root is in place that an earlier daemon did not prove any more: prove it and close."""
-        source = planner.source_of(observation)
+        source = source_of(observation)
         goal = Goal(root=source, device=observation.serving().device, run=entry.ran_before)
         if entry.kind in FORCED:
             entry = replace(entry, target=source)
@@ -139,7 +205,7 @@ class Mover:
             self.intents.gave_up(entry)
         try:
             operation = await self._executor.run(
-                entry, planner.plan_prove(observation, goal), undoing=True
+                entry, planner.plan_prove(observation, goal, entry.wash), undoing=True
             )
         except StepError as error:
             return await self._undo(entry, error, touched=True)
@@ -178,7 +244,7 @@ class Mover:
         if serving.dead and settled:
             return None
         if settled or (serving.device is not None and not serving.dead):
-            root = planner.source_of(observation)
+            root = source_of(observation)
             return Goal(root=root, device=serving.device, run=entry.ran_before)
         back = planner.goal_back(observation, entry)
         if back is None and Fallback.INTERNAL in self._role.fallback:
@@ -210,16 +276,28 @@ class Mover:
         current = self._current(operation)
         self.intents.held(operation, self._executor.failed, error)
         self.intents.gave_up(operation)
-        if operation.kind not in FORCED and operation.source.identity == operation.target.identity:
+        if operation.aside:
+            await self.tidy(current.id)
+            return self._executor.close(current, Result.FAILED, error)
+        same = operation.source.identity == operation.target.identity
+        if operation.kind not in FORCED and same and operation.kind is not OperationKind.POWERWASH:
             # It was to start again what is owed; there is no other world to go back to.
             return self._failover.give_up(current, error, error)
         aborted = error.reason == "Aborted"
         if not touched and not current.touched:
+            if not (await self._observe()).serving().dead:
+                await self.tidy(current.id)
             return self._executor.close(
                 current, Result.ABORTED if aborted else Result.FAILED, error
             )
         result = Result.ABORTED if aborted else Result.ROLLED_BACK
         return await self._restore(current, error, result, starts=starts)
+
+    async def tidy(self, operation_id: str | None = None) -> None:
+        """Nothing of a copy is left aside; what cannot be taken away now is tried again."""
+        for step in planner.plan_tidy(await self._observe()).steps:
+            said = await self._executor.perform_alone(step)
+            self._ports.log.event("tidy", f"{step.describe()}: {said}", operation=operation_id)
 
     async def _restore(
         self, current: Operation, error: StepError, result: Result, *, starts: bool
@@ -235,7 +313,7 @@ class Mover:
             if back is None:
                 return await self._failover.take_over(current, second)
             back = back if starts else replace(back, run=())
-            plan = planner.plan_restore(observation, self._role, back)
+            plan = planner.plan_restore(observation, self._role, back, current.wash)
             current = self._executor.record(replace(current, stage=Stage.BACK))
             try:
                 current = await self._executor.run(current, plan, undoing=True)
@@ -267,4 +345,5 @@ class Mover:
             ran_before=goal.run,
             automatic=decision.automatic,
             reason=decision.reason,
+            data=decision.data,
         )

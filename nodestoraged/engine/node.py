@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from nodestoraged.core import report, requests
-from nodestoraged.core.requests import Request, Situation
-from nodestoraged.core.select import select
+from nodestoraged.core.requests import Request
+from nodestoraged.engine import desk, hearing
 from nodestoraged.engine.board import Board, DaemonFacts
 from nodestoraged.engine.executor import Interrupted
 from nodestoraged.engine.preview import preview
 from nodestoraged.engine.reconciler import Reconciler
+from nodestoraged.model.config import DataPolicy
 from nodestoraged.model.errors import (
     NodeStorageError,
     NotFoundError,
@@ -32,7 +34,9 @@ Json = dict[str, object]
 BEGIN_SECONDS = 60.0
 #: After a pass that could not be made, the next one follows so much later.
 FAILED_PASS_SECONDS = 5.0
-MOVING = frozenset({"switch", "eject", "rollback"})
+#: How long the end of an errand waits for the world to be looked at.
+LOOK_SECONDS = 10.0
+MOVING = frozenset({"switch", "eject", "rollback", "powerwash"})
 
 
 class Node:
@@ -48,6 +52,8 @@ class Node:
         reload: Callable[[], str],
     ) -> None:
         self._roles = {role.role.name: role for role in roles}
+        for role in roles:
+            role.errands.settled = self._looked
         self._board = Board(self._roles, facts)
         self._rescan_seconds = rescan_seconds
         self._events = events
@@ -176,12 +182,19 @@ class Node:
                 return found
             await self._happened.wait()
 
-    def plan(self, role: str | None, to: str | None, with_: str | None) -> Json:
+    async def plan(
+        self, role: str | None, to: str | None, with_: str | None, data: str | None
+    ) -> Json:
         """What would be done."""
         reconciler = self._one(role)
         if reconciler.view is None:
             raise RefusedError(Reason.STARTING, MEANINGS[Reason.STARTING], "try again")
-        return preview(reconciler, reconciler.view.observation, to, with_)
+        policy = hearing.word(DataPolicy, {"data": data}, "data")
+        return await preview(reconciler, reconciler.view.observation, to, with_, policy)
+
+    async def hidden(self, role: str | None) -> Json:
+        """What lies hidden under the mount, and whether it may be reclaimed."""
+        return await desk.hidden(self._one(role))
 
     # -- requests ---------------------------------------------------------------------
 
@@ -192,15 +205,17 @@ class Node:
         reconciler = self._one(role)
         if verb == "abort":
             return self._abort(reconciler, str(arguments.get("id", "")))
-        request = Request(
-            verb=verb,
-            stick=_text(arguments, "stick"),
-            to=_text(arguments, "to"),
-            name=_text(arguments, "name"),
-            no_switch=bool(arguments.get("noSwitch", False)),
-            clear=bool(arguments.get("clear", False)),
-        )
-        if verb in MOVING and _executes(reconciler):
+        if verb in desk.VERBS:
+            begun = await desk.begin(reconciler, verb, arguments)
+            return {
+                "operationId": begun.id,
+                "changed": True,
+                "message": f"{verb} begun",
+                "hint": f"nodestoragectl show {begun.id}",
+            }
+        request = hearing.request_of(verb, arguments)
+        errand = reconciler.errands.running is not None
+        if verb in MOVING and (errand or _executes(reconciler)):
             raise RefusedError(
                 Reason.OPERATION_IN_PROGRESS,
                 MEANINGS[Reason.OPERATION_IN_PROGRESS],
@@ -228,13 +243,7 @@ class Node:
         While an operation executes the lock is held by its pass, but memory is only written
         between awaits, so a verb that moves nothing need not wait for it.
         """
-        observation = await reconciler.observe()
-        situation = Situation(
-            observation=observation,
-            candidates=select(observation, reconciler.role),
-            role=reconciler.role,
-            busy=reconciler.busy,
-        )
+        situation = await hearing.heard(reconciler, request)
         answer = requests.apply(request, situation)
         store, name = reconciler.ports.store, reconciler.role.name
         store.save_registry(answer.registry)
@@ -246,6 +255,15 @@ class Node:
         reconciler.ports.log.event("request", f"{request.verb}: {answer.message}", role=name)
         self.wake()
         return answer
+
+    async def _looked(self) -> None:
+        """A pass that began after this call has ended, or the loop is busy for long."""
+        wanted = self._passes_begun + 1
+        self.wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                while self._passes_ended < wanted:
+                    await self._board.news()
 
     async def _begun(self, reconciler: Reconciler, before: int) -> str | None:
         """The id of the operation that came of a request, or None if none had to.
@@ -265,6 +283,13 @@ class Node:
 
     def _abort(self, reconciler: Reconciler, operation_id: str) -> Json:
         current = reconciler.operation
+        if reconciler.errands.abort(operation_id):
+            return {
+                "operationId": operation_id,
+                "changed": True,
+                "message": f"operation {operation_id} ends soon",
+                "hint": "",
+            }
         if current is None or current.id != operation_id:
             raise NotFoundError(
                 "NoSuchOperation",
@@ -309,11 +334,6 @@ class Node:
 def _executes(reconciler: Reconciler) -> bool:
     operation = reconciler.operation
     return operation is not None and operation.stage is not Stage.GRACE
-
-
-def _text(arguments: Json, key: str) -> str | None:
-    value = arguments.get(key)
-    return value if isinstance(value, str) else None
 
 
 def _cursor(event: Json) -> int:

@@ -7,11 +7,15 @@ touched.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from nodestoraged.model.config import DaemonConfig, MountNamespace, RoleConfig
-from nodestoraged.model.device import Incarnation
-from nodestoraged.model.observation import RELEASE_SECONDS, Observation, Setback
+from nodestoraged.model.device import BlockDevice, Incarnation
+from nodestoraged.model.disk import Disk
+from nodestoraged.model.manifest import Inspection
+from nodestoraged.model.mount import MountTable
+from nodestoraged.model.observation import RELEASE_SECONDS, Inspected, Observation, Setback
 from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
 from nodestoraged.ports import Ports
 
@@ -24,6 +28,9 @@ class Memory:
     setbacks: tuple[Setback, ...] = ()
     permitted: frozenset[Incarnation | None] = field(default_factory=frozenset)
     release_seconds: float = RELEASE_SECONDS
+    inspections: dict[Incarnation, Inspection] = field(default_factory=dict)
+    aside: str = ""
+    workbench: str = ""
 
     def hold_against(self, setback: Setback) -> None:
         """`setback` counts from now on, in the place of an older one of the same insertion.
@@ -47,8 +54,8 @@ async def observe(
     """One reading of everything that decisions about `role` look at."""
     profile = memory.profile
     now = ports.clock.boottime()
-    devices = ports.devices.devices()
     mounts = ports.mounts.read()
+    devices = (*ports.devices.devices(), *directory_slots(ports, mounts))
     root = mounts.at(profile.root)
     gone = (
         frozenset({root.number})
@@ -60,6 +67,8 @@ async def observe(
     # From here on nothing is awaited: what a request or an operation has just written is seen.
     _count, last_insertion = ports.devices.insertions()
     present = {device.incarnation for device in devices}
+    for incarnation in memory.inspections.keys() - present:
+        del memory.inspections[incarnation]
     memory.setbacks = tuple(s for s in memory.setbacks if s.incarnation in present)
     return Observation(
         now=now,
@@ -86,10 +95,58 @@ async def observe(
         release_seconds=memory.release_seconds,
         namespace_shared=daemon.mount_namespace is MountNamespace.OWN
         or ports.mounts.in_host_namespace(),
+        inspections=tuple(
+            Inspected(incarnation=incarnation, inspection=inspection)
+            for incarnation, inspection in memory.inspections.items()
+        ),
+        node=ports.sticks.node,
+        aside=memory.aside,
         settling_until=last_insertion + daemon.settle_seconds if last_insertion else 0.0,
     )
 
 
+def directory_slots(ports: Ports, mounts: MountTable) -> tuple[BlockDevice, ...]:
+    """The enrolled directories whose disk is here and mounted where they lie."""
+    named = [s.identity for s in ports.store.registry().sticks if s.identity.directory]
+    if not named:
+        return ()
+    disks = ports.devices.disks()
+    found = [slot for each in named if (slot := directory_slot(each.directory, disks, mounts))]
+    return tuple(slot for slot in found if any(each.matches(slot) for each in named))
+
+
+def directory_slot(
+    directory: str | None, disks: tuple[Disk, ...], mounts: MountTable
+) -> BlockDevice | None:
+    """The slot that `directory` would be, or None if it lies on no disk of this node."""
+    covering = mounts.covering(directory) if directory else None
+    if covering is None:
+        return None
+    for disk in disks:
+        for part in (*disk.parts, disk.whole):
+            if part.number == covering.number and part.uuid:
+                return BlockDevice(
+                    devnode=part.devnode,
+                    number=part.number,
+                    diskseq=disk.diskseq,
+                    disk=disk.devnode,
+                    size_bytes=part.size_bytes,
+                    fstype=part.fstype,
+                    uuid=part.uuid,
+                    label=part.label,
+                    partlabel=part.partlabel,
+                    directory=directory,
+                    read_only=covering.read_only,
+                    model=disk.model,
+                    serial=disk.serial,
+                    usb_id=disk.usb_id,
+                    bus=disk.bus,
+                    port=disk.port,
+                )
+    return None
+
+
 async def _units(ports: Ports, profile: RuntimeProfile) -> tuple[Unit, ...]:
     names = dict.fromkeys((*profile.runtime_units, *profile.kubelet_units))
-    return tuple([await ports.services.unit(name) for name in names])
+    # At once: each answer over D-Bus that is waited for by itself is a wake-up of the process.
+    return tuple(await asyncio.gather(*(ports.services.unit(name) for name in names)))

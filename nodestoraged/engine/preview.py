@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nodestoraged.core import devicewords, planner, requests
+from nodestoraged.core import devicewords, forecast, planner, requests, warnings
 from nodestoraged.core.decide import decide
 from nodestoraged.core.requests import Request, Situation
-from nodestoraged.core.select import select
+from nodestoraged.core.sections import goal_of, source_of
+from nodestoraged.core.select import select, slot_candidates
+from nodestoraged.engine.hearing import directory_named
 from nodestoraged.engine.reconciler import Reconciler
+from nodestoraged.model.config import DataPolicy
 from nodestoraged.model.decision import Contain, Decision, Move
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import INTERNAL_ROOT, OperationKind
@@ -16,8 +19,12 @@ from nodestoraged.model.plan import Plan
 from nodestoraged.model.reason import MEANINGS
 
 
-def preview(
-    reconciler: Reconciler, observation: Observation, to: str | None, with_: str | None
+async def preview(
+    reconciler: Reconciler,
+    observation: Observation,
+    to: str | None,
+    with_: str | None,
+    data: DataPolicy | None = None,
 ) -> dict[str, object]:
     """The decision and the steps for the world as it is, after `to` or with a device more."""
     role = reconciler.role
@@ -28,13 +35,16 @@ def preview(
             observation, devices=(*observation.devices, extra), settling_until=0.0
         )
     if to is not None:
+        slot = directory_named(reconciler, observation, to)
         situation = Situation(
             observation=observation,
-            candidates=select(observation, role),
+            candidates=(*select(observation, role), *slot_candidates(slot, observation)),
             role=role,
             busy=reconciler.busy,
         )
-        answer = requests.apply(Request(verb="switch", stick=to), situation)
+        if slot is not None and slot not in observation.devices:
+            observation = replace(observation, devices=(*observation.devices, slot))
+        answer = requests.apply(Request(verb="switch", stick=to, data=data), situation)
         observation = replace(
             observation,
             intent=answer.intent,
@@ -43,6 +53,7 @@ def preview(
         )
     decision = decide(observation, select(observation, role), role)
     plan = _plan(reconciler, observation, decision)
+    copied = isinstance(decision, Move) and decision.data is DataPolicy.COPY
     return {
         "role": role.name,
         "decision": _word(decision),
@@ -54,7 +65,15 @@ def preview(
             for step in plan.steps
         ],
         "predictedDowntimeSeconds": _predicted(reconciler, decision) if plan.steps else None,
+        "data": decision.data.value if isinstance(decision, Move) else None,
+        "predictedBytes": await reconciler.mover.used_bytes() if copied else None,
+        "warnings": _warnings(reconciler),
     }
+
+
+def _warnings(reconciler: Reconciler) -> list[object]:
+    view = reconciler.view
+    return [each["message"] for each in warnings.of(view)] if view is not None else []
 
 
 def _plan(reconciler: Reconciler, observation: Observation, decision: Decision) -> Plan:
@@ -62,17 +81,12 @@ def _plan(reconciler: Reconciler, observation: Observation, decision: Decision) 
         return planner.plan_contain(observation, decision.lost)
     if not isinstance(decision, Move):
         return Plan()
-    target = decision.target
-    goal = planner.Goal(
-        root=target.ref() if target else INTERNAL_ROOT,
-        device=target.device if target else None,
-        run=planner.units_to_restore(observation),
-    )
+    goal = goal_of(observation, decision)
     return planner.plan_move(
         observation,
         reconciler.role,
         goal,
-        planner.source_of(observation),
+        source_of(observation),
         ejecting=decision.kind is OperationKind.EJECT,
     )
 
@@ -91,8 +105,4 @@ def _predicted(reconciler: Reconciler, decision: Decision) -> float | None:
     """What the last operation of this kind took; nothing is predicted that was not measured."""
     if not isinstance(decision, Move):
         return None
-    history = reconciler.ports.journal.history(reconciler.role.name, 50)
-    measured = [
-        o.downtime_seconds for o in history if o.kind is decision.kind and o.result == "done"
-    ]
-    return next((seconds for seconds in measured if seconds is not None), None)
+    return forecast.downtime(reconciler.mover.history(), decision.kind)

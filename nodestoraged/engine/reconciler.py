@@ -9,21 +9,35 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from nodestoraged.core import words
 from nodestoraged.core.decide import decide
 from nodestoraged.core.machine import advance, settle
 from nodestoraged.core.select import select
 from nodestoraged.engine.boot import Boot
 from nodestoraged.engine.effects import Effects
+from nodestoraged.engine.errands import Errands
 from nodestoraged.engine.executor import Executor, Interrupted
+from nodestoraged.engine.face import Face
 from nodestoraged.engine.health import Health
+from nodestoraged.engine.inspector import Inspector
 from nodestoraged.engine.mover import Mover
 from nodestoraged.engine.observer import Memory, observe
+from nodestoraged.engine.preparer import Preparer
+from nodestoraged.engine.workbench import Workbench
 from nodestoraged.model.candidate import Candidate
 from nodestoraged.model.config import DaemonConfig, RoleConfig
-from nodestoraged.model.decision import Contain, Decision, Keep, KeepStopped, Move, Wait
+from nodestoraged.model.decision import (
+    Contain,
+    Decision,
+    Keep,
+    KeepStopped,
+    Move,
+    PowerWash,
+    Wait,
+)
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import INTERNAL_ROOT, Operation, OperationKind, Stage
+from nodestoraged.model.operation import Operation, Stage
 from nodestoraged.model.phase import Phase, Trigger
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.runtime import RuntimeProfile
@@ -34,6 +48,8 @@ from nodestoraged.ports import Ports
 ACTIONS_MAX = 8
 #: An operation whose end cannot be written is tried again so much later.
 UNCLOSED_SECONDS = 5.0
+#: A reading that is older than this is made anew before it is shown.
+FRESH_SECONDS = 0.5
 
 
 class Reconciler:
@@ -46,23 +62,33 @@ class Reconciler:
         daemon: DaemonConfig,
         profile: RuntimeProfile,
         changed: Callable[[], None],
+        aside: str = "/run/nodestoraged/aside",
     ) -> None:
         self.ports = ports
         self.role = role
         self.daemon = daemon
-        self.memory = Memory(profile=profile)
+        place = f"{aside}-{role.name}"
+        self.memory = Memory(profile=profile, aside=place, workbench=f"{place}-bench")
         self.effects = Effects(ports, role, daemon, self.memory)
-        self.executor = Executor(ports, self.effects, self._operation_changed)
         self.health = Health(ports, role, self.memory, self.effects)
+        self.face = Face(ports, role, daemon, self.memory, self.effects, self.health, changed)
+        self.executor = Executor(ports, self.effects, self.face.operation_changed)
         self.mover = Mover(ports, role, self.memory, self.executor, self.observe)
-        self.phase = Phase.SWITCHING
-        self.since = ports.clock.wall()
-        self.operation: Operation | None = None
+        self.inspector = Inspector(ports, self.memory)
+        self.errands = Errands(ports, role.name, self.face.errand_changed)
+        self.workbench = Workbench(ports, role, self.memory)
+        self.preparer = Preparer(ports, role, self.memory, self.workbench)
         self.busy = False
-        self.view: View | None = None
-        self._changed = changed
         self._ready = False
-        self._boot = Boot(ports, self.mover, self.executor, self.observe, self._enter)
+        self._boot = Boot(
+            ports,
+            self.mover,
+            self.executor,
+            self.observe,
+            self._enter,
+            self.inspector,
+            self.memory,
+        )
 
     def configure(self, role: RoleConfig, daemon: DaemonConfig, profile: RuntimeProfile) -> None:
         """Another configuration counts from the next pass on; nothing that runs is stopped for it.
@@ -71,17 +97,38 @@ class Reconciler:
         """
         self.role, self.daemon = role, daemon
         self.memory.profile = replace(profile, root=self.memory.profile.root)
-        for part in (self.effects, self.health, self.mover):
+        for part in (self.effects, self.health, self.mover, self.workbench, self.preparer):
             part.configure(role)
+        self.face.configure(role, daemon)
+
+    @property
+    def phase(self) -> Phase:
+        """Where the machine is."""
+        return self.face.phase
+
+    @property
+    def view(self) -> View | None:
+        """What was published last."""
+        return self.face.view
+
+    @property
+    def operation(self) -> Operation | None:
+        """The operation whose steps run, or None."""
+        return self.face.operation
 
     async def observe(self) -> Observation:
         """One reading of the world."""
         return await observe(self.ports, self.role, self.daemon, self.memory)
 
+    def _show(
+        self, observation: Observation, candidates: tuple[Candidate, ...], decision: Decision
+    ) -> None:
+        self.face.publish(observation, candidates, decision, self.errands.running)
+
     async def look(self) -> None:
         """A first view is published: nothing is decided yet, and the phase says so."""
         observation = await self.observe()
-        self._publish(observation, select(observation, self.role), Keep(reason=Reason.STARTING))
+        self._show(observation, select(observation, self.role), Keep(reason=Reason.STARTING))
 
     async def start(self) -> None:
         """The root is decided and in place, by whatever way the journal and the boot ask for.
@@ -124,16 +171,16 @@ class Reconciler:
                 observation = await self.observe()
                 if _unclosed(observation):
                     return observation.now + UNCLOSED_SECONDS
-            if not observation.shutting_down and await self.health.probe(observation):
-                continue
-            if self._at_rest(observation) and self.mover.intents.paid(observation):
+            if await self._learnt(observation):
                 continue
             candidates = select(observation, self.role)
             decision = decide(observation, candidates, self.role)
+            if _calm(observation, decision) and await self.inspector.look(observation, candidates):
+                continue
             if not self._acts(decision, observation):
                 if self._at_rest(observation) and await self.health.prove(observation):
                     continue
-                await self._rest(await self.observe())
+                await self._rest(await self._fresh(observation))
                 return self._next(observation, decision)
             if isinstance(decision, Contain):
                 # What was proven was proven of a stick that is gone.
@@ -142,8 +189,31 @@ class Reconciler:
             await self._act(observation, decision)
         return self.ports.clock.boottime() + 1.0
 
+    async def _learnt(self, observation: Observation) -> bool:
+        """True if something was found out that the observation does not know yet."""
+        if not observation.shutting_down and await self.health.probe(observation):
+            return True
+        if self._at_rest(observation) and await self._tidied(observation):
+            return True
+        return self._at_rest(observation) and self.mover.intents.paid(observation)
+
+    async def _fresh(self, observation: Observation) -> Observation:
+        """The reading, or a new one if reading a proof has made it old."""
+        old = self.ports.clock.boottime() - observation.now > FRESH_SECONDS
+        return await self.observe() if old else observation
+
+    async def _tidied(self, observation: Observation) -> bool:
+        """What a copy or an errand could not take away is taken away now; True if it was."""
+        if self.errands.running is None:
+            await self.workbench.tidy()
+        if observation.aside_mount is None:
+            return False
+        await self.mover.tidy()
+        return self.ports.mounts.read().at(self.memory.aside) is None
+
     async def leave(self) -> None:
         """The daemon goes away; what runs goes on running."""
+        await self.errands.cancel()
         await self.mover.leave(starts=self._ready)
 
     def begin_leaving(self) -> None:
@@ -152,16 +222,21 @@ class Reconciler:
 
     async def _act(self, observation: Observation, decision: Decision) -> None:
         self.busy = True
+        # A copy that reads the root would keep it from being unmounted; a loss waits for nobody.
+        await self.errands.cancel(wait=not isinstance(decision, Contain))
         if self.phase is Phase.FAILED:
-            self._set_phase(advance(self.phase, Trigger.CLEARED))
+            self.face.set_phase(advance(self.phase, Trigger.CLEARED))
         try:
             match decision:
                 case Move():
                     if self.phase is Phase.LOST:
-                        self._set_phase(advance(self.phase, Trigger.GRACE_OVER))
+                        self.face.set_phase(advance(self.phase, Trigger.GRACE_OVER))
                     await self.mover.move(observation, decision)
+                case PowerWash():
+                    answering = self.health.proof is not None
+                    await self.mover.wash(observation, decision, answering=answering)
                 case Contain():
-                    self._set_phase(advance(self.phase, Trigger.SLOT_VANISHED))
+                    self.face.set_phase(advance(self.phase, Trigger.SLOT_VANISHED))
                     await self.mover.contain(observation, decision)
                 case KeepStopped():
                     self.mover.keep_stopped(observation)
@@ -171,6 +246,7 @@ class Reconciler:
             self.busy = False
             # What the operation proved is verified by a second reading of the settled node.
             self.health.expire()
+            self._forget_inspections()
         # The end of an operation and the phase that it led to are published as one.
         await self.health.look_at_kubelet()
         settled = await self.observe()
@@ -179,12 +255,20 @@ class Reconciler:
         if self._at_rest(settled) and not self._acts(following, settled):
             await self._rest(settled)
         elif settled.entry is not None:
-            self._publish(settled, candidates, following)
+            self._show(settled, candidates, following)
+
+    def _forget_inspections(self) -> None:
+        """What an idle stick said is asked anew: an operation may have written it."""
+        serving = self.ports.mounts.read().at(self.memory.profile.root)
+        kept = serving.number if serving else None
+        for incarnation in list(self.memory.inspections):
+            if incarnation.number != kept:
+                del self.memory.inspections[incarnation]
 
     def _acts(self, decision: Decision, observation: Observation) -> bool:
         if isinstance(decision, KeepStopped):
             return observation.entry is not None or not observation.fence_up
-        return isinstance(decision, Move | Contain)
+        return isinstance(decision, Move | PowerWash | Contain)
 
     def _at_rest(self, observation: Observation) -> bool:
         return (
@@ -198,19 +282,19 @@ class Reconciler:
     ) -> None:
         """The decision is visible before its first effect."""
         self.ports.log.event(
-            "decision", _words(decision), role=self.role.name, reason=decision.reason
+            "decision", words.of_decision(decision), role=self.role.name, reason=decision.reason
         )
-        self._publish(observation, candidates, decision)
+        self._show(observation, candidates, decision)
 
     async def _rest(self, observation: Observation) -> None:
         """Nothing more to do: the phase is what the mount table says."""
         candidates = select(observation, self.role)
         decision = decide(observation, candidates, self.role)
-        self._set_phase(settle(self.phase, observation))
+        self.face.set_phase(settle(self.phase, observation))
         if not observation.shutting_down:
             self._note_active(observation)
             self._lower_stale_fence(observation)
-        self._publish(observation, candidates, decision)
+        self._show(observation, candidates, decision)
 
     def _note_active(self, observation: Observation) -> None:
         """Remember the stick that serves, whoever mounted it, for the day it is lost."""
@@ -221,6 +305,9 @@ class Reconciler:
         identity = stick.identity if stick else device.identity()
         name = stick.name if stick else device.devnode.removeprefix("/dev/")
         self.mover.intents.serves(identity, name)
+        manifest = observation.manifest(device.incarnation)
+        if stick is not None and manifest is not None and manifest.complete:
+            self.mover.intents.served(stick, manifest)
 
     def _lower_stale_fence(self, observation: Observation) -> None:
         """A fence without an operation and with a root in place is what a crash left."""
@@ -238,64 +325,13 @@ class Reconciler:
         times += [s.until for s in observation.setbacks if s.until and s.until > observation.now]
         return min(times, default=None)
 
-    def _operation_changed(self, operation: Operation) -> None:
-        self.operation = operation if operation.result is None else None
-        if operation.result is not None:
-            self.ports.log.event(
-                "operation",
-                f"{operation.kind} {operation.source.name} -> {operation.target.name}:"
-                f" {operation.result}" + (f", {operation.message}" if operation.message else ""),
-                operation=operation.id,
-                reason=operation.reason,
-                downtime=operation.downtime_seconds,
-            )
-            # An operator's permission is used up with the operation that it was for.
-            self.memory.permitted = frozenset()
-            # It is shown as over together with the phase that it led to, by the next view.
-            return
-        if self.phase is not Phase.LOST:
-            self._set_phase(Phase.SWITCHING)
-        if self.view is not None:
-            self.view = replace(self.view, operation=operation, phase=self.phase, since=self.since)
-        self._changed()
 
-    def _version(self) -> str | None:
-        """The runtime's version as it last told; it stays known while the runtime restarts."""
-        proof = self.health.proof
-        if proof is not None and proof.runtime_version is not None:
-            self.health.version = proof.runtime_version
-        return self.health.version
-
-    def _set_phase(self, phase: Phase) -> None:
-        if phase is not self.phase:
-            self.ports.log.event("phase", f"{self.phase} -> {phase}", role=self.role.name)
-            self.phase, self.since = phase, self.ports.clock.wall()
-
-    def _publish(
-        self, observation: Observation, candidates: tuple[Candidate, ...], decision: Decision
-    ) -> None:
-        history = self.ports.journal.history(self.role.name, 1)
-        last = history[0] if history else None
-        lost = last if last and last.kind is OperationKind.FAILOVER else None
-        self.view = View(
-            role=self.role,
-            daemon=self.daemon,
-            observation=observation,
-            candidates=candidates,
-            decision=decision,
-            phase=self.phase,
-            since=self.since,
-            operation=self.operation or observation.entry,
-            last=last,
-            lost=observation.entry if self.phase is Phase.LOST else lost,
-            proof=self.health.proof,
-            proof_failure=self.health.failure,
-            kubelet=self.health.kubelet,
-            mounted_at=self.effects.mounted_at,
-            version=self._version(),
-            internal_space=self.health.internal_space,
-        )
-        self._changed()
+def _calm(observation: Observation, decision: Decision) -> bool:
+    """True if a stick may be read for some moments: nothing is lost and nothing half done."""
+    entry = observation.entry
+    waiting = entry is None or entry.stage is Stage.GRACE
+    loss = isinstance(decision, Contain) or observation.serving().dead
+    return waiting and not loss and not observation.shutting_down
 
 
 def _unclosed(observation: Observation) -> bool:
@@ -306,17 +342,3 @@ def _unclosed(observation: Observation) -> bool:
         and not observation.shutting_down
         and not observation.intent.failed
     )
-
-
-def _words(decision: Decision) -> str:
-    match decision:
-        case Move(target=None):
-            return f"{decision.kind} to {INTERNAL_ROOT.name}"
-        case Move(target=target) if target is not None:
-            return f"{decision.kind} to {target.name} ({target.device.devnode})"
-        case Contain():
-            return f"contain the loss of {decision.lost.name}"
-        case Keep() | Wait() | KeepStopped():
-            return f"{type(decision).__name__.lower()}: {decision.reason}"
-        case _:
-            return str(decision.reason)

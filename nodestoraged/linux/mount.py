@@ -18,6 +18,7 @@ from collections.abc import Callable
 from nodestoraged.linux.libc import LIBC, check, check_syscall
 
 __all__ = [
+    "ATTR_ATIME",
     "ATTR_NOATIME",
     "ATTR_NODEV",
     "ATTR_NOEXEC",
@@ -48,6 +49,7 @@ ATTR_NOSUID = 0x02
 ATTR_NODEV = 0x04
 ATTR_NOEXEC = 0x08
 ATTR_NOATIME = 0x10
+ATTR_ATIME = 0x70  # the field that NOATIME is a value of: it is cleared where that is set
 MNT_DETACH = 0x02
 _UMOUNT_NOFOLLOW = 0x08
 _FSOPEN_CLOEXEC = 0x01

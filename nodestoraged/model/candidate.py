@@ -61,7 +61,9 @@ class Candidate:
     @property
     def name(self) -> str:
         """What people call it: its enrolled name, else the kernel's."""
-        return self.stick.name if self.stick else self.device.devnode.removeprefix("/dev/")
+        if self.stick is not None:
+            return self.stick.name
+        return self.device.directory or self.device.devnode.removeprefix("/dev/")
 
     def ref(self) -> RootRef:
         """The root that this candidate would be; it carries a UUID."""

@@ -42,6 +42,14 @@ class Collision(StrEnum):
     ASK = "ask"
 
 
+class DataPolicy(StrEnum):
+    """What becomes of the images at a planned move to a stick."""
+
+    KEEP = "keep"  # the stick serves with what is on it
+    COPY = "copy"  # the root that serves is carried over
+    PINNED = "pinned"  # only the sandbox image, pinned and localhost/ images are
+
+
 class Fallback(StrEnum):
     """Where the root goes when the active stick is lost for good."""
 
@@ -106,10 +114,13 @@ class RoleConfig:
     runtime: str = "auto"
     trust: Trust = Trust.ENROLLED
     allow: tuple[Allowed, ...] = ()
+    partition_types: tuple[str, ...] = ()
     collision: Collision = Collision.PREFER_ACTIVE
     priority: tuple[str, ...] = ()
     swap_grace_seconds: float = 10
     fallback: tuple[Fallback, ...] = (Fallback.STANDBY, Fallback.INTERNAL)
+    data: DataPolicy = DataPolicy.KEEP
+    reclaim_after_seconds: float = 600
     pod_grace_seconds: float = 20
     floor_images: tuple[str, ...] = ()
     stop_foreign: bool = False

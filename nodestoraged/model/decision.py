@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from nodestoraged.model.candidate import Candidate
+from nodestoraged.model.config import DataPolicy
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.operation import OperationKind, RootRef
 from nodestoraged.model.reason import Reason
 
@@ -39,12 +41,24 @@ class Move:
     """The root goes to `target` (None: the internal directory), as an operation of `kind`.
 
     `automatic` moves count against the switch budget; what an operator asked for does not.
+    `data` says what is carried over, `bytes_per_second` how fast at most.
     """
 
     kind: OperationKind
     target: Candidate | None
     automatic: bool
     reason: Reason
+    data: DataPolicy = DataPolicy.KEEP
+    bytes_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerWash:
+    """The root of `target` (None: the internal directory) is washed as the tier says."""
+
+    target: Candidate | None
+    tier: Wash
+    reason: Reason = Reason.WASH_ASKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,4 +76,4 @@ class KeepStopped:
     reason: Reason = Reason.NO_PERMITTED_ROOT
 
 
-Decision: TypeAlias = Keep | Wait | Attention | Move | Contain | KeepStopped
+Decision: TypeAlias = Keep | Wait | Attention | Move | PowerWash | Contain | KeepStopped

@@ -39,18 +39,21 @@ class Identity:
     """What is remembered of a stick: equal in every port and under every devnode.
 
     `serial` is the USB `vid:pid:serial`, or the disk's serial; it is optional, because
-    card readers lend theirs to every card, and only ever tells clones apart.
+    card readers lend theirs to every card, and only ever tells clones apart.  `directory` is
+    the path of a slot that is a directory on a mounted disk, None for a whole file system.
     """
 
     uuid: str
     partuuid: str | None = None
     size_bytes: int | None = None
     serial: str | None = None
+    directory: str | None = None
 
     def matches(self, device: BlockDevice) -> bool:
         """True if the device carries the file system that was remembered."""
         return (
             self.uuid == device.uuid
+            and self.directory == device.directory
             and (self.partuuid is None or self.partuuid == device.partuuid)
             and (self.size_bytes is None or self.size_bytes == device.size_bytes)
         )
@@ -62,7 +65,8 @@ class BlockDevice:
 
     `label` and `partlabel` are decoded from the `_ENC` properties and may hold any
     character.  `inserted` is 0 for what was present when the daemon started and
-    1, 2, … for later insertions, in their order.
+    1, 2, … for later insertions, in their order.  `directory` is set for a slot that is a
+    directory on this device's mounted file system.
     """
 
     devnode: str
@@ -75,6 +79,8 @@ class BlockDevice:
     label: str | None = None
     partlabel: str | None = None
     partuuid: str | None = None
+    parttype: str | None = None
+    directory: str | None = None
     ambivalent: bool = False
     read_only: bool = False
     holders: tuple[str, ...] = ()
@@ -105,4 +111,5 @@ class BlockDevice:
             partuuid=self.partuuid,
             size_bytes=self.size_bytes,
             serial=self.hardware,
+            directory=self.directory,
         )

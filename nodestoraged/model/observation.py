@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nodestoraged.model.device import BlockDevice, DeviceNumber, Incarnation
+from nodestoraged.model.manifest import Inspection, Manifest
 from nodestoraged.model.mount import Mount, MountTable
 from nodestoraged.model.operation import Operation
 from nodestoraged.model.reason import Reason
@@ -25,6 +26,14 @@ class Setback:
     incarnation: Incarnation
     reason: Reason
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What one insertion said of itself when it was read."""
+
+    incarnation: Incarnation
+    inspection: Inspection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,8 @@ class Observation:
     `settling_until` more devices may follow an insertion, so no stick is chosen by itself.
     `release_seconds` is how long a stick that leaves may take to lose its last user.
     `namespace_shared` is false where a mount made here would not be seen by the runtime.
+    `inspections` are what trusted sticks said of themselves, `node` is this node's id as
+    manifests bear it, and `aside` is where a stick is mounted while it is copied to.
     """
 
     now: float
@@ -82,6 +93,9 @@ class Observation:
     settling_until: float = 0.0
     namespace_shared: bool = True
     release_seconds: float = RELEASE_SECONDS
+    inspections: tuple[Inspected, ...] = ()
+    node: str = ""
+    aside: str = ""
 
     def unit(self, name: str) -> Unit | None:
         """The unit of that name, or None if it was not asked for."""
@@ -133,6 +147,22 @@ class Observation:
             None,
         )
 
+    def inspection(self, incarnation: Incarnation) -> Inspection | None:
+        """What this insertion said of itself; None if it was not asked yet."""
+        return next(
+            (each.inspection for each in self.inspections if each.incarnation == incarnation), None
+        )
+
+    def manifest(self, incarnation: Incarnation) -> Manifest | None:
+        """The manifest of this insertion, if it was read and has one."""
+        found = self.inspection(incarnation)
+        return found.manifest if found else None
+
+    @property
+    def aside_mount(self) -> Mount | None:
+        """The stick that is mounted aside for a copy, if one is."""
+        return self.mounts.at(self.aside) if self.aside else None
+
     def lost(self, incarnation: Incarnation) -> bool:
         """True if this insertion is here and stopped answering."""
         setback = self.setback(incarnation)
@@ -141,12 +171,24 @@ class Observation:
     def device_of(self, mount: Mount) -> BlockDevice | None:
         """The present device of a mount; by its source where st_dev is anonymous (btrfs)."""
         for device in self.devices:
+            if (device.directory is None) != (mount.root == "/"):
+                continue
+            if device.directory is not None and self._inner(device.directory) != mount.root:
+                continue
             if mount.number.major == 0:
                 if device.devnode == mount.source:
                     return device
             elif device.number == mount.number:
                 return device
         return None
+
+    def _inner(self, directory: str) -> str | None:
+        """The path of a directory within its file system, as mountinfo names a bind's root."""
+        covering = self.mounts.covering(directory)
+        if covering is None:
+            return None
+        below = directory.removeprefix(covering.target.rstrip("/")).lstrip("/")
+        return f"{covering.root.rstrip('/')}/{below}"
 
     def serving(self) -> Serving:
         """What serves the root now, by the mount table and nothing else."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nodestoraged.model.config import DataPolicy
+from nodestoraged.model.copy import CopyProgress
 from nodestoraged.model.device import Identity, Incarnation
+from nodestoraged.model.hidden import Wash
 
 
 class OperationKind(StrEnum):
@@ -17,6 +20,10 @@ class OperationKind(StrEnum):
     SWAP = "swap"
     EJECT = "eject"
     RETURN = "return"
+    PREPARE = "prepare"
+    RECLAIM = "reclaim"
+    POWERWASH = "powerwash"
+    ADOPT = "adopt"
 
 
 #: Operations that a loss began: they only ever go on, never back to the lost stick.
@@ -84,6 +91,9 @@ class Operation:
     set while `stage` is GRACE.  `automatic` counts against the switch budget.
     `used_bytes` is how much a lost root held.  `insertions` is how many insertions had been
     counted at the loss.  `touched` is false while only pre-flight steps were begun.
+    `wash` is the tier of a powerwash, and `aside` says that it moves no root and stops nothing.
+    `copied_bytes` is what both passes of a copy wrote, `copied_stopped_bytes` what of it was
+    written while everything was stopped; `progress` is of a copy that runs.
     """
 
     id: str
@@ -106,6 +116,14 @@ class Operation:
     noticed_seconds: float | None = None
     used_bytes: int | None = None
     insertions: int = 0
+    data: DataPolicy = DataPolicy.KEEP
+    wash: Wash | None = None
+    aside: bool = False
+    copied_bytes: int | None = None
+    copied_stopped_bytes: int | None = None
+    predicted_seconds: float | None = None
+    predicted_bytes: int | None = None
+    progress: CopyProgress | None = None
     touched: bool = False
     result: Result | None = None
     reason: str | None = None

@@ -59,10 +59,14 @@ class Reason(StrEnum):
     ROLLBACK_FAILED = "RollbackFailed"
     ROLLED_BACK = "RolledBack"
     UNITS_OWED = "UnitsOwed"
+    WASH_ASKED = "WashAsked"
     # conditions and attention
     TOO_MANY_STUCK_CHILDREN = "TooManyStuckChildren"
     SANDBOX_IMAGE_MISSING = "SandboxImageMissing"
     PROOF_BROKEN = "ProofBroken"
+    DATABASE_CORRUPT = "DatabaseCorrupt"
+    FALLBACK_FULL = "FallbackFull"
+    SLOW_STICK = "SlowStick"
     KUBELET_MISMATCH = "KubeletMismatch"
 
 
@@ -74,7 +78,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.COLLISION: "Several sticks claim the role and the collision policy leaves the choice"
     " to a person or to another stick.",
     Reason.EJECTED: "It was ejected by hand; pulling it out, a boot or naming it ends this.",
-    Reason.STALE: "It was active here before, but a newer generation has served since.",
+    Reason.STALE: "It is an older copy of a stick that has served here since.",
     Reason.FOREIGN_NODE: "It was prepared on, or active in, another node.",
     Reason.INCOMPLETE: "A copy onto it was begun and never finished.",
     Reason.RUNTIME_RUNNING: "Using it now would stop a running runtime; it is taken at the next"
@@ -115,6 +119,10 @@ MEANINGS: dict[Reason, str] = {
     Reason.NO_PERMITTED_ROOT: "No permitted root is left; the runtime is kept stopped.",
     Reason.ROLLBACK_FAILED: "An operation failed and so did the way back.",
     Reason.ROLLED_BACK: "An operation failed; what served before serves again.",
+    Reason.WASH_ASKED: "A powerwash was asked for.",
+    Reason.DATABASE_CORRUPT: "The runtime's metadata database is damaged; it cannot start from it.",
+    Reason.FALLBACK_FULL: "Should the stick be lost, the internal disk has no room for its images.",
+    Reason.SLOW_STICK: "The stick was measured as slow when it was prepared.",
     Reason.UNITS_OWED: "Services that an operation had stopped are started again.",
     Reason.TOO_MANY_STUCK_CHILDREN: "Several calls to disks hang; the daemon starts no more.",
     Reason.SANDBOX_IMAGE_MISSING: "The sandbox image is neither in the root nor in the archive;"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nodestoraged.model.config import DataPolicy
 from nodestoraged.model.device import BlockDevice, Identity, Incarnation
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.phase import Availability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stick:
-    """One enrolled stick.  `order` counts enrolments: lower was first."""
+    """One enrolled stick.  `order` counts enrolments: lower was first.
+
+    `data_id` and `generation` are those of its manifest when it served here last.
+    """
 
     name: str
     identity: Identity
@@ -18,6 +23,8 @@ class Stick:
     order: int
     enrolled_at: str
     delisted: bool = False
+    data_id: str | None = None
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +82,27 @@ class Marked:
 class Wish:
     """What `switch` asked for: a stick, or the internal directory if `identity` is None.
 
-    `boot_id` tells a wish of an earlier boot, whose stick may be absent for good.
+    `boot_id` tells a wish of an earlier boot, whose stick may be absent for good.  `data` None
+    leaves it to the role what becomes of the images.
     """
 
     identity: Identity | None
     since: str
     boot_id: str
+    data: DataPolicy | None = None
+    bytes_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WashWish:
+    """What `powerwash` asked for: the root of a stick, or the internal one if `identity` is None.
+
+    One with a `boot_id` is for that boot; None waits for the next boot.
+    """
+
+    tier: Wash
+    identity: Identity | None
+    boot_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,5 +133,6 @@ class Intent:
     attempts: tuple[Attempt, ...] = ()
     ejected: tuple[Marked, ...] = ()
     patient: tuple[Marked, ...] = ()
+    wash: WashWish | None = None
     bound_at: float | None = None
     bound_boot_id: str = ""

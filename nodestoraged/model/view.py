@@ -19,7 +19,8 @@ class View:
 
     `internal_space` is capacity and available bytes of the file system behind the root,
     `version` the runtime's, `mounted_at` when the slot was mounted (boot-time seconds); all None
-    while unknown.  Times are RFC 3339.
+    while unknown.  `database_failure` is what is wrong with the metadata of a runtime that does
+    not answer.  Times are RFC 3339.
     """
 
     role: RoleConfig
@@ -38,3 +39,4 @@ class View:
     mounted_at: float | None = None
     version: str | None = None
     internal_space: tuple[int, int] | None = None
+    database_failure: str | None = None

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodestoraged.model.device import BlockDevice, DeviceNumber, Incarnation
+from nodestoraged.model.disk import Disk, Part
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.mount import Mount, MountTable
 from nodestoraged.model.operation import Operation
 from nodestoraged.model.registry import Intent, Registry
 from nodestoraged.ports import Ports
 from nodestoraged.sim.disks import SimDisks
 from nodestoraged.sim.services import SimFence, SimHooks, SimKubelet, SimRuntime, SimServices
+from nodestoraged.sim.sticks import SimCopier, SimRoots, SimSticks
 from nodestoraged.sim.world import INTERNAL_NUMBER, PROFILE, Violation, World
 
 __all__ = ["PROFILE", "ports"]
@@ -64,6 +67,10 @@ class SimDevices:
         """True while sysfs has it."""
         return number == INTERNAL_NUMBER or self._world.medium_of(number) is not None
 
+    def disks(self) -> tuple[Disk, ...]:
+        """Every stick is a disk with one partition, or a blank disk."""
+        return tuple(_disk(device) for _, device in sorted(self._world.plugged.items()))
+
     def insertions(self) -> tuple[int, float]:
         """Count and moment of insertions."""
         return self._world.inserted, self._world.insertion_at
@@ -71,6 +78,26 @@ class SimDevices:
     def last_removal(self) -> float:
         """The moment of the last removal."""
         return self._world.removal_at
+
+
+def _disk(device: BlockDevice) -> Disk:
+    part = Part(
+        devnode=device.devnode,
+        number=device.number,
+        size_bytes=device.size_bytes,
+        fstype=device.fstype,
+        uuid=device.uuid,
+        label=device.label,
+    )
+    return Disk(
+        devnode=device.disk,
+        number=DeviceNumber(device.number.major, device.number.minor - 1),
+        diskseq=device.diskseq,
+        size_bytes=device.size_bytes,
+        parts=(part,) if device.uuid else (),
+        table="gpt" if device.uuid else None,
+        serial=device.serial,
+    )
 
 
 class SimMounts:
@@ -85,14 +112,27 @@ class SimMounts:
             Mount(
                 id=self._world.mount_ids + i,
                 number=number,
-                root="/",
+                root=self._world.inner,
                 target=PROFILE.root,
                 fstype="ext4",
                 source=f"/dev/block/{number}",
             )
             for i, number in enumerate(self._world.root_mounts)
         )
-        return MountTable(mounts=(ROOT_MOUNT, *ours))
+        aside = tuple(
+            Mount(
+                id=9000 + i,
+                number=number,
+                root="/",
+                target=target,
+                fstype="ext4",
+                source=f"/dev/block/{number}",
+            )
+            for i, (target, number) in enumerate(
+                sorted((*self._world.aside.items(), *self._world.homes.items()))
+            )
+        )
+        return MountTable(mounts=(ROOT_MOUNT, *ours, *aside))
 
     def in_host_namespace(self) -> bool:
         """Always."""
@@ -116,13 +156,16 @@ class SimJournal:
 
     def write(self, operation: Operation) -> None:
         """fsynced."""
+        self._world.go_on()
         if operation.result is None:
             other = self._world.open.get(operation.role)
             if other is not None and other.id != operation.id:
                 raise Violation("I6: an operation was begun while another was open")
             self._world.open[operation.role] = operation
         else:
-            self._world.open.pop(operation.role, None)
+            known = self._world.open.get(operation.role)
+            if known is not None and known.id == operation.id:
+                del self._world.open[operation.role]
             self._world.closed.append(operation)
 
     def history(self, role: str, limit: int) -> tuple[Operation, ...]:
@@ -142,7 +185,13 @@ class SimStore:
 
     def save_registry(self, registry: Registry) -> None:
         """On disk."""
+        self._world.go_on()
         self._world.registry = registry
+
+    def take_wash_marker(self) -> Wash | None:
+        """What was left, once."""
+        marker, self._world.wash_marker = self._world.wash_marker, None
+        return marker
 
     def intent(self, role: str) -> Intent:
         """What is remembered."""
@@ -150,6 +199,7 @@ class SimStore:
 
     def save_intent(self, role: str, intent: Intent) -> None:
         """On disk."""
+        self._world.go_on()
         self._world.intents[role] = replace(intent)
 
 
@@ -189,6 +239,9 @@ def ports(world: World) -> Ports:
         devices=SimDevices(world),
         mounts=SimMounts(world),
         disks=SimDisks(world),
+        sticks=SimSticks(world),
+        roots=SimRoots(world),
+        copier=SimCopier(world),
         services=SimServices(world),
         fence=SimFence(world),
         runtime=SimRuntime(world),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.errors import StepError
-from nodestoraged.sim.world import Violation, World
+from nodestoraged.sim.world import PROFILE, Violation, World
 
 
 class SimDisks:
@@ -28,14 +28,40 @@ class SimDisks:
         """mount."""
         with self._world.effect("mount"):
             self._world.touch(device, write=True)
+            if target != PROFILE.root:
+                if target in self._world.aside:
+                    raise StepError("TargetBusy", f"{target} has a mount already")
+                self._world.aside[target] = device.number
+                return
             if self._world.runtime_alive:
                 raise Violation("I1: a mount under a live runtime")
             self._world.root_mounts.append(device.number)
+            self._world.inner = "/"
             self._world.mount_ids += 1
+
+    async def bind(
+        self, directory: str, target: str, number: DeviceNumber, *, deadline_seconds: float
+    ) -> None:
+        """mount --bind."""
+        world = self._world
+        with world.effect("bind"):
+            found = [home for home in world.homes if directory.startswith(f"{home}/")]
+            medium = world.medium_at(directory)
+            if not found or medium is None or medium.device.number != number:
+                raise StepError("TargetUnusable", f"{directory} is not there")
+            world.touch(medium.device, write=True)
+            if world.runtime_alive:
+                raise Violation("I1: a mount under a live runtime")
+            world.root_mounts.append(number)
+            world.inner = directory.removeprefix(found[0])
+            world.mount_ids += 1
 
     async def unmount(self, target: str, *, dead: bool, deadline_seconds: float) -> None:
         """umount."""
         with self._world.effect("unmount"):
+            if target != PROFILE.root:
+                self._world.aside.pop(target, None)
+                return
             if not self._world.root_mounts:
                 return
             if self._world.runtime_alive and dead:
@@ -53,7 +79,8 @@ class SimDisks:
     async def release(self, device: BlockDevice, *, deadline_seconds: float) -> None:
         """O_EXCL."""
         with self._world.effect("release"):
-            if device.number in self._world.root_mounts or self._world.pods:
+            aside = device.number in self._world.aside.values()
+            if aside or device.number in self._world.root_mounts or self._world.pods:
                 raise StepError("Busy", f"{device.devnode} is still held")
 
     async def clear_state(
@@ -87,8 +114,8 @@ class SimDisks:
 
     async def settle_writes(self, path: str, *, deadline_seconds: float) -> None:
         """syncfs."""
-        medium = self._world.medium_of(self._world.root_number)
-        if self._world.root_mounts and (medium is None or medium.dead):
+        medium = self._world.medium_at(path)
+        if path == PROFILE.root and self._world.root_mounts and (medium is None or medium.dead):
             self._world.condemned.add(self._world.root_number)
             raise StepError("IoError", "input/output error")
 

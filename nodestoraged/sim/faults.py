@@ -15,7 +15,23 @@ EFFECT_SECONDS = 0.05
 HANG_SECONDS = 30.0
 #: Effects of children that touch a disk.
 ON_DISK = frozenset(
-    {"check", "mount", "unmount", "release", "clear-state", "probe-read", "probe-write"}
+    {
+        "check",
+        "mount",
+        "unmount",
+        "release",
+        "clear-state",
+        "probe-read",
+        "probe-write",
+        "stamp",
+        "copy-warm",
+        "copy-final",
+        "wash",
+        "bind",
+        "format",
+        "measure",
+        "sift",
+    }
 )
 
 
@@ -55,6 +71,7 @@ class Effect:
 
     def __enter__(self) -> None:
         world = self._world
+        world.go_on()
         world.faults.count += 1
         world.now += EFFECT_SECONDS
         world.trace.append(self._what)
@@ -88,9 +105,10 @@ class Effect:
 
     def _edge(self, edge: str) -> None:
         if self._fault == f"cut-{edge}":
-            raise PowerCut(self._what)
+            self._world.halted = PowerCut
         if self._fault == f"crash-{edge}":
-            raise DaemonCrash(self._what)
+            self._world.halted = DaemonCrash
+        self._world.go_on()
         if self._fault == f"down-{edge}":
             self._world.stopping = True
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from nodestoraged.core import requests
-from nodestoraged.core.requests import Answer, Request, Situation
-from nodestoraged.core.select import select
+from nodestoraged.core.requests import Answer, Request
+from nodestoraged.engine import desk, hearing
 from nodestoraged.engine.executor import Interrupted
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.config import DaemonConfig, RoleConfig
 from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.operation import Operation
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.view import View
 from nodestoraged.sim.adapters import PROFILE, ports
@@ -129,12 +131,8 @@ class SimNode:
 
     def say(self, verb: str, **arguments: object) -> Answer:
         """A verb is said, and nothing has come of it yet."""
-        observation = self._drive(self.reconciler.observe())
-        candidates = select(observation, self.role)
         request = Request(verb=verb, **arguments)  # type: ignore[arg-type]
-        answer = requests.apply(
-            request, Situation(observation=observation, candidates=candidates, role=self.role)
-        )
+        answer = requests.apply(request, self._drive(hearing.heard(self.reconciler, request)))
         self.world.registry = answer.registry
         self.world.intents[self.role.name] = answer.intent
         memory = self.reconciler.memory
@@ -143,8 +141,25 @@ class SimNode:
             memory.forgive(incarnation)
         return answer
 
+    def errand(self, verb: str, **arguments: object) -> Operation | None:
+        """An errand has come to its end, and the node to rest; None if the daemon ended in it."""
+        begun: list[str] = []
+
+        async def whole() -> None:
+            operation = await desk.begin(self.reconciler, verb, arguments)
+            begun.append(operation.id)
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith("errand "):
+                    with suppress(asyncio.CancelledError):
+                        await task
+
+        self._guarded(whole())
+        self.settle()
+        return next((each for each in self.world.closed if each.id in begun), None)
+
     def restart_daemon(self) -> None:
         """The daemon alone comes up again; what runs goes on running."""
+        self.world.halted = None
         self.world.ready = False
         self.world.inserted, self.world.insertion_at = 0, 0.0
         self.world.plugged = {n: replace(d, inserted=0) for n, d in self.world.plugged.items()}
@@ -158,6 +173,7 @@ class SimNode:
 
     def power_cycle(self) -> None:
         """Power is cut and comes back."""
+        self.world.halted = None
         self.world.power_cycle()
         self.reconciler = self._new()
         self._start()

@@ -159,6 +159,27 @@ class SimRuntime:
             self._world.archive |= self._world.images() & {"pause"}
         return "kept"
 
+    def kept_images(self) -> tuple[str, ...]:
+        """The archive."""
+        return tuple(sorted(self._world.archive))
+
+    async def keep_images(
+        self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
+    ) -> str:
+        """What is pinned, or everything, is remembered."""
+        with self._world.effect("keep-images"):
+            images = self._world.images()
+            self._world.kept = set(images) if every else images & self._world.pinned
+        return f"{len(self._world.kept)} images"
+
+    async def bring_images(
+        self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
+    ) -> str:
+        """What was remembered is there."""
+        with self._world.effect("bring-images"):
+            self._world.images().update(self._world.kept)
+        return f"{len(self._world.kept)} images"
+
     async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
         """From the archive."""
         with self._world.effect("load-images"):

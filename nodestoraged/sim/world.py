@@ -8,29 +8,35 @@ second mount on the root, a touch of a stick that nobody trusted.  A broken asse
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from nodestoraged.model.config import RoleConfig, Trust
 from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.errors import StepError
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.operation import Operation, Stage
 from nodestoraged.model.registry import Intent, Registry
 from nodestoraged.model.runtime import RuntimeProfile, UnitState
 from nodestoraged.sim.faults import DaemonCrash, Effect, Faults, PowerCut, Violation
+from nodestoraged.sim.matter import Medium, SimUnit
 
 __all__ = [
     "INTERNAL_NUMBER",
     "KUBELET",
+    "NODE",
     "PROFILE",
     "RUNTIME",
     "DaemonCrash",
     "Faults",
+    "Medium",
     "PowerCut",
     "Violation",
     "World",
 ]
 
 INTERNAL_NUMBER = DeviceNumber(254, 1)
+#: What manifests call this node.
+NODE = "node-here"
 RUNTIME = "containerd.service"
 KUBELET = "kubelet.service"
 PROFILE = RuntimeProfile(
@@ -41,28 +47,6 @@ PROFILE = RuntimeProfile(
     state="/run/containerd",
     socket="/run/containerd/containerd.sock",
 )
-
-
-@dataclass(slots=True, kw_only=True)
-class Medium:
-    """A stick as matter: what is on it goes with it, wherever it is plugged in."""
-
-    device: BlockDevice
-    images: set[str] = field(default_factory=set)
-    writes: int = 0
-    dead: bool = False
-    broken_filesystem: bool = False
-
-
-@dataclass(slots=True)
-class SimUnit:
-    """A service; `enabled` ones are started by a boot."""
-
-    state: UnitState = UnitState.INACTIVE
-    enabled: bool = True
-    job_queued: bool = False
-    pid: int = 0
-    started_at: float = 0.0
 
 
 class World:
@@ -79,6 +63,11 @@ class World:
         self.media: dict[str, Medium] = {}
         self.plugged: dict[str, BlockDevice] = {}
         self.root_mounts: list[DeviceNumber] = []
+        self.aside: dict[str, DeviceNumber] = {}
+        self.homes: dict[str, DeviceNumber] = {}
+        self.inner = "/"
+        self.last_data_id = self.formatted = 0
+        self.wash_marker: Wash | None = None
         self.mount_ids = 100
         self.condemned: set[DeviceNumber] = set()
         self.internal_images: set[str] = {"pause"}
@@ -89,6 +78,8 @@ class World:
         self.pods = 0
         self.foreign: tuple[str, ...] = ()
         self.archive: set[str] = set()
+        self.pinned: set[str] = {"pause"}
+        self.kept: set[str] = set()
         self.registry = Registry()
         self.intents: dict[str, Intent] = {}
         self.open: dict[str, Operation] = {}
@@ -97,6 +88,7 @@ class World:
         self.stopping = False
         self.ready = False
         self.faults = Faults()
+        self.halted: type[BaseException] | None = None
         self.on_effect: Callable[[str], None] | None = None
         self.on_sleep: Callable[[], None] | None = None
         self.on_term: Callable[[], None] = lambda: None
@@ -120,6 +112,16 @@ class World:
         device = BlockDevice(**{**defaults, **traits})  # type: ignore[arg-type]
         self.media[name] = Medium(device=device)
         return self.media[name]
+
+    def blank(self, name: str) -> Medium:
+        """A new disk with nothing on it, not plugged in."""
+        return self.make(name, fstype=None, uuid=None, label=None)
+
+    def home(self, name: str, path: str) -> BlockDevice:
+        """The disk is in a port and mounted at `path`, for whoever uses it."""
+        device = self.plug(name)
+        self.homes[path] = device.number
+        return device
 
     def plug(self, name: str) -> BlockDevice:
         """The stick is in a port: a new devnode, number and diskseq."""
@@ -165,6 +167,15 @@ class World:
             if device.number == number:
                 return self.media[name]
         return None
+
+    def medium_at(self, path: str) -> Medium | None:
+        """The stick that is mounted at the path; None for the internal disk, or a lost stick."""
+        if path == PROFILE.root:
+            return self.medium_of(self.root_mounts[-1]) if self.root_mounts else None
+        if path in self.aside:
+            return self.medium_of(self.aside[path])
+        found = [number for home, number in self.homes.items() if path.startswith(f"{home}/")]
+        return self.medium_of(found[0]) if found else None
 
     # -- kernel and services ----------------------------------------------------------
 
@@ -235,6 +246,8 @@ class World:
         self.boot += 1
         self.now += 30
         self.root_mounts, self.runtime_root, self.pods = [], None, 0
+        self.aside.clear()
+        self.homes.clear()
         self.fences.clear()
         self.condemned.clear()
         self.stopping = self.ready = False
@@ -249,6 +262,11 @@ class World:
     def effect(self, what: str) -> Effect:
         """Count one effect, let its fault fire before or after it, and check the invariants."""
         return Effect(self, what)
+
+    def go_on(self) -> None:
+        """Nothing is done or written any more by a daemon that has ended; its clean-up neither."""
+        if self.halted is not None:
+            raise self.halted
 
     def authorised(self, device: BlockDevice) -> bool:
         """True if a person or the configuration allowed this stick to be touched (I7)."""
@@ -278,5 +296,19 @@ class World:
             raise Violation(
                 f"I1: the runtime runs on {self.runtime_root}, the root is {self.root_number}"
             )
+        both = set(self.aside.values()).intersection(self.root_mounts)
+        if both:
+            raise Violation(f"I3: {both} is mounted on the root and aside")
+        self._check_data(self.medium_at(PROFILE.root))
         if len(self.open) > 1:
             raise Violation("I6: two operations are open")
+
+    def _check_data(self, serving: Medium | None) -> None:
+        """What may run from a stick: neither half a copy nor what another node left there."""
+        if serving is None or not self.runtime_alive:
+            return
+        manifest = serving.manifest
+        if serving.torn or (manifest is not None and not manifest.complete):
+            raise Violation("the runtime runs from a copy that was never finished")
+        if manifest is not None and manifest.node != NODE:
+            raise Violation("the runtime runs from what another node left on the stick")

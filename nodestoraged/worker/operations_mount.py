@@ -20,7 +20,7 @@ from nodestoraged.worker import arguments
 from nodestoraged.worker.device import mount_fstype, pinned, read_superblock
 from nodestoraged.worker.failure import OperationFailed, reason_of
 
-__all__ = ["mount"]
+__all__ = ["check_device", "check_superblock", "check_unclaimed", "mount", "mount_failure"]
 
 _ATTRIBUTES = calls.ATTR_NOSUID | calls.ATTR_NODEV | calls.ATTR_NOATIME
 _SELINUX = "security.selinux"
@@ -40,8 +40,8 @@ def mount(args: Mapping[str, object]) -> Mapping[str, object]:
     target = arguments.path(args, "target")
     read_only = arguments.flag(args, "read_only")
     with pinned(args) as device_fd:
-        _check_superblock(device_fd, arguments.text(args, "uuid"), fstype)
-        _check_unclaimed(arguments.path(args, "devnode"))
+        check_superblock(device_fd, arguments.text(args, "uuid"), fstype)
+        check_unclaimed(arguments.path(args, "devnode"))
         if blockdev.is_read_only(device_fd) and not read_only:
             raise OperationFailed("ReadOnly", "the device is write-protected")
         target_fd = _open_target(target)
@@ -50,7 +50,7 @@ def mount(args: Mapping[str, object]) -> Mapping[str, object]:
             _check_free(place, target_fd)
             mount_fd = _detached(arguments.path(args, "devnode"), fstype, read_only)
             try:
-                _check_device(mount_fd, device_fd)
+                check_device(mount_fd, device_fd)
                 if not read_only:
                     _make_alike(mount_fd, arguments.optional_text(args, "like") or target)
                 calls.attach(mount_fd, target_fd)
@@ -61,7 +61,8 @@ def mount(args: Mapping[str, object]) -> Mapping[str, object]:
             os.close(target_fd)
 
 
-def _check_superblock(device_fd: int, uuid: str, fstype: str) -> None:
+def check_superblock(device_fd: int, uuid: str, fstype: str) -> None:
+    """The device carries that file system, and nothing in its superblock works against us."""
     found, signatures = read_superblock(device_fd)
     if found is None:
         if len(signatures) > 1:
@@ -79,7 +80,7 @@ def _check_superblock(device_fd: int, uuid: str, fstype: str) -> None:
         raise OperationFailed("WrongFilesystem", "no file types in directories (overlayfs needs)")
 
 
-def _check_unclaimed(devnode: str) -> None:
+def check_unclaimed(devnode: str) -> None:
     """A second mount would share the first one's superblock, options and fate, silently."""
     if blockdev.open_exclusive_error(devnode) == errno.EBUSY:
         raise OperationFailed("MountedElsewhere", f"{devnode} is mounted or claimed already")
@@ -124,12 +125,13 @@ def _detached(devnode: str, fstype: str, read_only: bool) -> int:
         attributes = _ATTRIBUTES | (calls.ATTR_RDONLY if read_only else 0)
         return calls.fsmount(fs_fd, attributes)
     except OSError as error:
-        raise _mount_failure(error, devnode, calls.kernel_messages(fs_fd)) from None
+        raise mount_failure(error, devnode, calls.kernel_messages(fs_fd)) from None
     finally:
         os.close(fs_fd)
 
 
-def _mount_failure(error: OSError, devnode: str, said: tuple[str, ...]) -> OperationFailed:
+def mount_failure(error: OSError, devnode: str, said: tuple[str, ...]) -> OperationFailed:
+    """Why the kernel would not mount, in its own words where it `said` some."""
     reason = reason_of(error)
     if error.errno in (errno.EACCES, errno.EROFS):
         reason = "ReadOnly"  # EACCES: the block device refuses to be opened for writing
@@ -142,7 +144,8 @@ def _mount_failure(error: OSError, devnode: str, said: tuple[str, ...]) -> Opera
     return OperationFailed(reason, f"mounting {devnode}: {words}", cause=error, details=details)
 
 
-def _check_device(mount_fd: int, device_fd: int) -> None:
+def check_device(mount_fd: int, device_fd: int) -> None:
+    """The mount is of the pinned device and of no other that took its name."""
     found, wanted = os.fstat(mount_fd).st_dev, os.fstat(device_fd).st_rdev
     if found != wanted:
         raise OperationFailed("DeviceChanged", "the kernel mounted another device of that name")

@@ -53,7 +53,7 @@ def test_calls_with_positional_and_named_parameters(
         assert node.GetStatus()["status"]["apiVersion"] == "nodestorage/v1"
         assert node.Plan(to="green")["plan"]["decision"] == "Keep"
         assert node.Switch(stick="blue")["changed"] is True
-    assert server.service.planned == [(None, "green", None)]
+    assert server.service.planned == [(None, "green", None, None)]
     assert server.service.acts == [("switch", None, {"stick": "blue"})]
 
 

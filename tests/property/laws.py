@@ -39,6 +39,7 @@ def check_rest(node: SimNode, wants: Wants) -> None:
 def phase_is_the_mount_table(node: SimNode, observation: Observation) -> None:
     """I10, and what each phase promises."""
     world, serving = node.world, observation.serving()
+    assert not world.aside or node.phase is Phase.FAILED, f"left aside: {world.aside}"
     assert not serving.dead or node.phase is Phase.FAILED
     match node.phase:
         case Phase.BOUND:

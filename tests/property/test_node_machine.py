@@ -19,8 +19,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from nodestoraged.model.config import Allowed, Collision, Fallback, RoleConfig, Trust
+from nodestoraged.model.config import Allowed, Collision, DataPolicy, Fallback, RoleConfig, Trust
 from nodestoraged.model.errors import RequestError
+from nodestoraged.model.hidden import Wash
+from nodestoraged.model.manifest import Manifest
 from nodestoraged.sim.node import SimNode
 from nodestoraged.sim.world import KUBELET, RUNTIME, World
 from tests.property.laws import Wants, check_rest, everything_runs
@@ -60,6 +62,7 @@ ROLES = st.builds(
             (),
         ]
     ),
+    data=st.sampled_from([DataPolicy.KEEP, DataPolicy.KEEP, *DataPolicy]),
     allow=st.sampled_from([(), (), (Allowed(uuid="green-uuid"),)]),
     swap_grace_seconds=st.sampled_from([10.0, 0.0, 60.0]),
     switch_limit=st.sampled_from([3, 1]),
@@ -82,8 +85,22 @@ def _plug(machine: Node, name: str) -> None:
         machine.say("enroll", stick=machine.devnode(absent[0]))
 
 
+def _boot_of_a_washed_node(machine: Node, _name: str) -> None:
+    machine.world.wash_marker = Wash.IMAGES
+    machine.power_cycle()
+
+
 MOVES: dict[str, Callable[[Node, str], None]] = {
     "switch": lambda machine, name: machine.say("switch", stick=machine.devnode(name)),
+    "copy": lambda machine, name: machine.say(
+        "switch", stick=machine.devnode(name), data=DataPolicy.COPY
+    ),
+    "wash": lambda machine, _: machine.say("powerwash", tier=Wash.IMAGES),
+    "wash aside": lambda machine, name: machine.say(
+        "powerwash", stick=machine.devnode(name), tier=Wash.ALL
+    ),
+    "wash at boot": _boot_of_a_washed_node,
+    "adopt": lambda machine, name: machine.errand("adopt", stick=machine.devnode(name)),
     "return": lambda machine, _: machine.say("switch", stick="internal"),
     "eject": lambda machine, _: machine.say("eject"),
     "enroll": lambda machine, name: machine.say("enroll", stick=machine.devnode(name)),
@@ -111,7 +128,7 @@ class Node(RuleBasedStateMachine):
     ) -> None:
         def prepare(world: World) -> None:
             for name, traits in STICKS.items():
-                world.make(name, **traits)
+                world.make(name, **traits).images = {"pause", name}
             world.media["rotten"].broken_filesystem = True
             for name in before:
                 world.insert_before_start(name)
@@ -120,6 +137,7 @@ class Node(RuleBasedStateMachine):
             role, running=running, kubelet_requires_runtime=requires, prepare=prepare
         )
         self.world = self.node.world
+        self.generations: dict[str, int] = {}
         self.wants: Wants = dict.fromkeys((RUNTIME, KUBELET), running)
         assert not self.stops(0), "I11: first contact stopped something"
         for name in before[:enrolled]:
@@ -193,6 +211,14 @@ class Node(RuleBasedStateMachine):
         else:
             event(f"{verb}: done")
 
+    def errand(self, verb: str, **arguments: object) -> None:
+        try:
+            done = self.node.errand(verb, **arguments)
+        except RequestError as error:
+            event(f"{verb}: {error.reason}")
+        else:
+            event(f"{verb}: {done.result if done else 'cut'}")
+
     def someone(self, which: int) -> str:
         """One of those that are plugged in, else one that is not."""
         names = sorted(self.world.plugged) or sorted(STICKS)
@@ -209,6 +235,41 @@ class Node(RuleBasedStateMachine):
     @rule(which=WHICH)
     def switch(self, which: int) -> None:
         self.say("switch", stick=self.devnode(self.someone(which)))
+
+    @rule(which=WHICH)
+    def switch_with_copy(self, which: int) -> None:
+        self.say("switch", stick=self.devnode(self.someone(which)), data=DataPolicy.COPY)
+
+    @rule(tier=st.sampled_from(Wash), which=st.sampled_from([None, 0, 1]), later=st.booleans())
+    def powerwash(self, tier: Wash, which: int | None, later: bool) -> None:
+        stick = None if which is None else self.devnode(self.someone(which))
+        self.say("powerwash", stick=stick, tier=tier, next_boot=later)
+
+    @rule(which=WHICH, images_only=st.booleans())
+    def adopt(self, which: int, images_only: bool) -> None:
+        stick = self.devnode(self.someone(which))
+        self.errand("adopt", stick=stick, imagesOnly=images_only)
+
+    @rule(verb=st.sampled_from(["reclaim"]))
+    def reclaim(self, verb: str) -> None:
+        self.errand(verb)
+
+    @rule(name=GOOD)
+    def serve_elsewhere(self, name: str) -> None:
+        """Another node takes the stick while it is away."""
+        medium = self.world.media[name]
+        if name in self.world.plugged or medium.torn or medium.dead:
+            return
+        known = medium.manifest
+        medium.images = {"pause", "theirs"}
+        medium.manifest = Manifest(
+            id=known.id if known else f"data of {name}",
+            generation=(known.generation if known else 0) + 1,
+            complete=True,
+            node="elsewhere",
+            role="containerd",
+            created="then",
+        )
 
     @rule(which=WHICH, verb=st.sampled_from(["eject", "forget", "delist", "relist"]))
     def name_it(self, which: int, verb: str) -> None:
@@ -368,9 +429,18 @@ class Node(RuleBasedStateMachine):
     def the_laws_hold(self) -> None:
         if not hasattr(self, "node"):
             return
+        self.generations_only_rise()
         if self.node.resting:
             event(f"rests: {self.node.phase}")
             check_rest(self.node, self.wants)
+
+    def generations_only_rise(self) -> None:
+        """Whatever happens, a medium never says that it served less often than before."""
+        for medium in self.world.media.values():
+            told = medium.manifest
+            if told is not None:
+                assert told.generation >= self.generations.get(told.id, 0)
+                self.generations[told.id] = told.generation
 
 
 # A run of forty steps is some hundred passes of the daemon's loop.

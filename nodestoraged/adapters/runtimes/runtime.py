@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nodestoraged.adapters.children import Children
+from nodestoraged.adapters.runtimes.image_carry import ImageCarry
 from nodestoraged.adapters.runtimes.links import LinkReader, or_none
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
 from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY, SandboxImages, full_name
@@ -93,6 +94,36 @@ class ContainerdRuntime:
             kept.append(found.name)
         return f"{len(kept)} kept" + (f", not present: {', '.join(missing)}" if missing else "")
 
+    def kept_images(self) -> tuple[str, ...]:
+        """What the archive lists and holds in full."""
+        images = SandboxImages("", self._archive)
+        return tuple(image.name for image in images.kept())
+
+    async def keep_images(
+        self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
+    ) -> str:
+        """The pinned images are archived beside, or with `every` the names of all remembered."""
+        session, carry = await self._opened(profile), self._carry(profile)
+        if every:
+            known = await carry.remember(session, deadline_seconds=deadline_seconds)
+            return f"{len(known)} images"
+        kept = await carry.keep_pinned(session, deadline_seconds=deadline_seconds)
+        return f"{len(kept)} images"
+
+    async def bring_images(
+        self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
+    ) -> str:
+        """What `keep_images` kept is in the root in force again."""
+        session, carry = await self._opened(profile), self._carry(profile)
+        if not every:
+            came = await carry.restore_pinned(session, deadline_seconds=deadline_seconds)
+            return f"{len(came)} images"
+        recalled = await carry.recall(profile.root, deadline_seconds=deadline_seconds)
+        if recalled is None:
+            return "none were remembered"
+        lost = f", not whole: {', '.join(recalled.missing)}" if recalled.missing else ""
+        return f"{recalled.count} images{lost}"
+
     async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
         """The sandbox image (and the floor) is in the root in force; False if nobody has it."""
         session = await self._opened(profile)
@@ -157,6 +188,9 @@ class ContainerdRuntime:
         sandbox = (status.sandbox_image,) if status.sandbox_image else ()
         pinned = () if sandbox else await session.pinned_images()
         return tuple(dict.fromkeys((*sandbox, *pinned, *self._floor)))
+
+    def _carry(self, profile: RuntimeProfile) -> ImageCarry:
+        return ImageCarry(self._children, profile.socket, self._archive / "carry")
 
     async def _opened(self, profile: RuntimeProfile) -> RuntimeSession:
         if self._session is not None and self._session.alive:

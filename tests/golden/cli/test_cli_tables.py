@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nodestoraged.cli import main, tables, times, verb
+from nodestoraged.cli import candidate, main, reclaim, tables, times, verb
 from nodestoraged.cli.fields import Json, entries
+from nodestoraged.cli.offline import explain
 
 _HERE = Path(__file__).parent
 _STATUSES = _HERE.parent / "status"
@@ -32,6 +33,36 @@ _PLAN: Json = {
     "message": "an operator asked for internal", "predictedDowntimeSeconds": 0.94,
     "steps": [{"step": "stop kubelet", "deadlineSeconds": 30}, {"step": "prove"}],
 }  # fmt: skip
+_COPIED: Json = {
+    **_OPEN, "id": "10", "kind": "switchover", "result": "done", "source": "internal",
+    "target": "blue", "message": "blue serves", "step": None, "data": "copy",
+    "downtimeSeconds": 0.9, "podsDownSeconds": 7.1, "predictedDowntimeSeconds": 1.2,
+    "copiedBytes": 851862323, "copiedStoppedBytes": 3250586, "predictedBytes": 848297164,
+    "progress": None,
+}  # fmt: skip
+_COPYING: Json = {
+    **_COPIED, "result": None, "step": "copy what serves to blue", "copiedBytes": None,
+    "copiedStoppedBytes": None, "downtimeSeconds": None, "podsDownSeconds": None,
+    "message": None, "progress": {
+        "pass": "warm", "bytesDone": 340787200, "bytesTotal": 851862323, "filesDone": 8122,
+        "filesTotal": 20311, "bytesPerSecond": 50541363.2, "etaSeconds": 10.1,
+    },
+}  # fmt: skip
+_HIDDEN: Json = {
+    "path": "/var/lib/containerd", "usedBytes": 15891378995, "files": 20311, "heldBy": [],
+    "allowed": True, "reason": None, "message": "the proof has held for 2 h 14 min", "hint": "",
+    "entries": [
+        {"name": "io.containerd.snapshotter.v1.overlayfs", "usedBytes": 12 << 30, "files": 19900},
+        {"name": "io.containerd.content.v1.content", "usedBytes": 3891360000, "files": 410},
+        {"name": "x\x1b[2J", "usedBytes": 18995, "files": 1},
+    ],
+}  # fmt: skip
+
+
+def _meant(word: str, case: str = "bound-with-data") -> list[str]:
+    found = candidate.find(_candidates(case), word)
+    assert found is not None
+    return candidate.of_candidate(found, explain.meanings())
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +109,30 @@ _SCREENS: dict[str, Callable[[], list[str]]] = {
     "operations-empty": lambda: tables.of_operations([], _now()),
     "show-open": lambda: tables.of_operation(_OPEN, _now()),
     "show-failed": lambda: tables.of_operation(_FAILED, _now()),
+    "show-copied": lambda: tables.of_operation(_COPIED, _now()),
+    "show-copying": lambda: tables.of_operation(_COPYING, _now()),
+    "show-stick": lambda: _meant("blue"),
+    "show-stick-stale": lambda: _meant("sdc1"),
+    "show-directory": lambda: _meant("/mnt/storage/containerd"),
+    "show-hostile": lambda: candidate.of_candidate(_candidates("hostile")[0], {}),
+    "list-data": lambda: tables.of_candidates(
+        _candidates("bound-with-data"), several=False, wide=False
+    ),
+    "list-data-wide": lambda: tables.of_candidates(
+        _candidates("bound-with-data"), several=False, wide=True
+    ),
+    "reclaim": lambda: reclaim.of_hidden(_HIDDEN),
+    "reclaim-held": lambda: reclaim.of_hidden({
+        **_HIDDEN, "allowed": False, "reason": "HiddenInUse", "heldBy": ["pid 812 (containerd)"],
+        "message": "somebody still uses it", "hint": "end it, then ask again",
+    }),
+    "reclaim-nothing": lambda: reclaim.of_hidden({"path": "/var/lib/containerd"}),
+    "plan-copy": lambda: tables.of_plan({
+        **_PLAN, "reason": "WishSlot", "message": "an operator asked for blue", "data": "copy",
+        "predictedBytes": 848297164, "predictedDowntimeSeconds": 1.2, "warnings": [
+            "blue holds 21.4 GiB; internal has 14.8 GiB free: a fallback to it would fill it",
+        ],
+    }),
     "show-done": lambda: tables.of_operation(_operations()[2], _now()),
     "plan": lambda: tables.of_plan(_PLAN),
     "plan-nothing": lambda: tables.of_plan({"decision": "Keep", "reason": "SlotProven"}),

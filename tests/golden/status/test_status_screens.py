@@ -21,7 +21,8 @@ _NOW = "2026-11-20T12:45:30Z"
 
 #: What `status --exit-code` says to each.
 _CODES = {
-    "bound": 0, "bound-many-sticks": 0, "bound-mounted-by-others": 0,
+    "bound": 0, "bound-many-sticks": 0, "bound-mounted-by-others": 0, "bound-with-data": 0,
+    "bound-preparing": 0, "bound-directory": 0, "switching-copy": 3,
     "bound-paused-label-trust": 0, "internal-after-loss": 3, "internal-by-wish": 3,
     "internal-no-stick": 3, "internal-not-enrolled": 3, "no-containerd": 3, "lost": 3,
     "switching": 3, "switching-starting": 3, "two-roles": 3, "bound-kubelet-mismatch": 8,
@@ -65,7 +66,9 @@ def test_screen(case: str, update_golden: bool) -> None:
     _compare(_HERE / f"{case}.txt", lines, update_golden)
 
 
-@pytest.mark.parametrize("case", ["bound", "bound-proof-broken", "internal-after-loss", "hostile"])
+@pytest.mark.parametrize(
+    "case", ["bound", "bound-proof-broken", "bound-with-data", "internal-after-loss", "hostile"]
+)
 def test_wide_screen(case: str, update_golden: bool) -> None:
     status = _status(case)
     lines = wide.of_status(status, status["roles"], _now())  # type: ignore[arg-type]

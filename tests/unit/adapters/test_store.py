@@ -96,6 +96,7 @@ def test_the_registry_is_toml_for_people_and_stays_the_same_for_the_same_sticks(
                 "order": 1,
                 "enrolled_at": "2026-01-01T00:00:00.000Z",
                 "delisted": False,
+                "generation": 0,
                 "uuid": "3f2a-11",
                 "size_bytes": 5 << 30,
                 "serial": "0781:5583:4C530001",

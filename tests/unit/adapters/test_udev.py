@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nodestoraged.adapters import udev as module
+from nodestoraged.adapters import udevproperties as properties
 from nodestoraged.adapters.udev import UdevDevices
 from nodestoraged.model.device import DeviceNumber, Incarnation
 
@@ -31,6 +31,7 @@ class FakeDevice:
         self.device_node = f"/dev/{sys.name}"
         self.device_number = os.makedev(8, 17)
         self.device_type = "partition" if sys.name[-1].isdigit() else "disk"
+        self.is_initialized = True
         self.properties = Properties(properties)
 
 
@@ -148,7 +149,7 @@ def test_a_partition_of_a_usb_stick_with_everything(devices: UdevDevices, sdb1: 
     ],
 )
 def test_the_port_of_a_path(path: str | None, port: str | None) -> None:
-    assert module._port(path) == port
+    assert properties.port(path) == port
 
 
 def test_a_property_that_is_no_text_is_absent(devices: UdevDevices, sdb1: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nodestoraged.api.connection import Limits
@@ -25,9 +25,12 @@ class FakeService:
         self.happened: list[Json] = []
         self.acts: list[tuple[str, str | None, Json]] = []
         self.act_error: Exception | None = None
+        self.judge: Callable[[str, Json], Exception | None] = lambda _verb, _arguments: None
         self.act_reply: Json = {"operationId": None, "changed": True, "message": "ok", "hint": ""}
-        self.planned: list[tuple[str | None, str | None, str | None]] = []
+        self.planned: list[tuple[str | None, str | None, str | None, str | None]] = []
+        self.lies_hidden: Json = {}
         self.waiting = 0
+        self.waits = 0
         self._news = asyncio.Condition()
 
     def status(self) -> Json:
@@ -35,6 +38,7 @@ class FakeService:
 
     async def changed(self, generation: int) -> None:
         self.waiting += 1
+        self.waits += 1
         try:
             async with self._news:
                 await self._news.wait_for(lambda: self.state["generation"] != generation)
@@ -71,16 +75,22 @@ class FakeService:
             await self._news.wait_for(lambda: len(self.happened) > cursor)
         return self.happened[cursor:]
 
-    def plan(self, role: str | None, to: str | None, with_: str | None) -> Json:
-        self.planned.append((role, to, with_))
+    async def plan(
+        self, role: str | None, to: str | None, with_: str | None, data: str | None
+    ) -> Json:
+        self.planned.append((role, to, with_, data))
         if to == "nobody":
             raise NotFoundError("NoSuchStick", "there is no stick nobody", "nodestoragectl list")
         return {"role": "containerd", "decision": "Keep", "reason": "SlotProven", "steps": []}
 
+    async def hidden(self, role: str | None) -> Json:
+        return self.lies_hidden
+
     async def act(self, verb: str, role: str | None, arguments: Json) -> Json:
         self.acts.append((verb, role, arguments))
-        if self.act_error is not None:
-            raise self.act_error
+        error = self.act_error or self.judge(verb, arguments)
+        if error is not None:
+            raise error
         return self.act_reply
 
 

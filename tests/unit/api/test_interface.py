@@ -10,7 +10,7 @@ from nodestoraged.api.interface import METHODS
 _SAMPLES: dict[str, object] = {"string": "x", "int": 1, "float": 1.5, "bool": True}
 _CHANGERS = {
     "Switch", "Eject", "Rollback", "Enroll", "Forget", "Rename", "Delist", "Relist", "Pause",
-    "Resume", "Abort", "Reload",
+    "Resume", "Abort", "Reload", "Adopt", "Prepare", "Reclaim", "Powerwash",
 }  # fmt: skip
 
 

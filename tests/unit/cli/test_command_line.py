@@ -144,13 +144,31 @@ def test_a_wrong_verb_gets_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["status", "--no"], ["switch"], ["wait"], ["status", "-o", "yaml"], ["eject", "--wait", "x"]],
-)
+    [["status", "--no"], ["switch"], ["wait"], ["status", "-o", "yaml"], ["eject", "--wait", "x"],
+     ["switch", "blue", "--rate", "fast"], ["switch", "blue", "--data", "all"], ["prepare"],
+     ["prepare", "sdd", "--fs", "btrfs"], ["prepare", "sdd", "--yes"], ["adopt"]],
+)  # fmt: skip
 def test_a_wrong_command_line_is_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main.main(words)
     assert caught.value.code == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["switch", "blue", "--copy", "--keep"], ["switch", "blue", "--copy", "--data", "pinned"],
+     ["plan", "--keep", "--data", "copy"], ["prepare", "sdd", "--empty", "--from-active"],
+     ["prepare", "sdd", "--empty", "--from", "/srv"], ["powerwash"], ["powerwash", "blue", "--yes"],
+     ["powerwash", "--all", "--images", "--yes"]],
+)  # fmt: skip
+def test_what_excludes_each_other_is_2_and_asks_for_nothing(
+    server: RunningServer, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(words) == 2
+    assert capsys.readouterr().err
+    assert not server.service.acts
+    assert not server.service.planned
 
 
 def _operation(result: str | None, reason: str | None = None) -> dict[str, object]:
@@ -264,6 +282,29 @@ def test_ctrl_c_only_detaches(server: RunningServer) -> None:
         (["rename", "blue", "red"], ("rename", None, {"stick": "blue", "name": "red"})),
         (["delist", "blue"], ("delist", None, {"stick": "blue"})),
         (["relist", "blue"], ("relist", None, {"stick": "blue"})),
+        (["switch", "/mnt/storage/containerd"],
+         ("switch", None, {"stick": "/mnt/storage/containerd"})),
+        (["switch", "blue", "--copy", "--rate", "20M"],
+         ("switch", None, {"stick": "blue", "data": "copy", "rate": 20 << 20})),
+        (["switch", "blue", "--keep"], ("switch", None, {"stick": "blue", "data": "keep"})),
+        (["switch", "blue", "--data", "pinned"],
+         ("switch", None, {"stick": "blue", "data": "pinned"})),
+        (["adopt", "blue"], ("adopt", None, {"stick": "blue"})),
+        (["adopt", "blue", "--images-only", "--name", "red"],
+         ("adopt", None, {"stick": "blue", "imagesOnly": True, "name": "red"})),
+        (["prepare", "sdd"], ("prepare", None, {"stick": "sdd"})),
+        (["prepare", "sdd", "--name", "red", "--from", "/srv/seed", "--check", "--wipe", "--yes",
+          "4C53", "--whole-disk", "--fs", "xfs", "--label", "ctrd-opt", "--rate", "500kB"],
+         ("prepare", None, {
+             "stick": "sdd", "name": "red", "origin": "/srv/seed", "check": True, "wipe": True,
+             "serial": "4C53", "wholeDisk": True, "fstype": "xfs", "label": "ctrd-opt",
+             "rate": 500_000})),
+        (["prepare", "sdd", "--empty"], ("prepare", None, {"stick": "sdd", "origin": "empty"})),
+        (["prepare", "sdd", "--from-active"],
+         ("prepare", None, {"stick": "sdd", "origin": "active"})),
+        (["powerwash", "--images", "--yes"], ("powerwash", None, {"tier": "images"})),
+        (["powerwash", "blue", "--all", "--next-boot", "--yes"],
+         ("powerwash", None, {"stick": "blue", "tier": "all", "nextBoot": True})),
     ],
 )  # fmt: skip
 def test_each_verb_asks_the_daemon_for_just_that(
@@ -274,7 +315,9 @@ def test_each_verb_asks_the_daemon_for_just_that(
 
 
 @pytest.mark.parametrize("words", [["switch", "blue"], ["eject"], ["rollback"], ["pause"],
-                                   ["enroll", "sdd1"], ["forget", "blue"], ["plan"]])  # fmt: skip
+                                   ["enroll", "sdd1"], ["forget", "blue"], ["plan"],
+                                   ["adopt", "blue"], ["prepare", "sdd"], ["reclaim", "--dry-run"],
+                                   ["powerwash", "--all", "--yes"]])  # fmt: skip
 def test_with_several_roles_one_has_to_be_named(server: RunningServer, words: list[str]) -> None:
     server.service.state |= _state("two-roles")
     assert main.main(words) == 2
@@ -293,6 +336,25 @@ def test_enroll_without_a_stick_and_without_a_person_is_6(
 def test_enroll_yes_takes_all_that_wait_by_devnode(server: RunningServer) -> None:
     assert main.main(["enroll", "--yes"]) == 0
     assert server.service.acts == [("enroll", None, {"stick": "/dev/sdd1"})]
+
+
+def test_a_directory_that_waits_is_enrolled_by_its_path(server: RunningServer) -> None:
+    state = _state("bound")
+    waiting = state["roles"][0]["candidates"][2]  # type: ignore[index]
+    waiting |= {"path": "/mnt/storage/containerd"}
+    server.service.state |= state
+    assert main.main(["enroll", "--yes"]) == 0
+    assert server.service.acts == [("enroll", None, {"stick": "/mnt/storage/containerd"})]
+
+
+def test_a_directory_without_a_name_is_listed_by_its_path(
+    server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = _state("bound-with-data")
+    state["roles"][0]["candidates"][3]["name"] = None  # type: ignore[index]
+    server.service.state |= state
+    assert main.main(["list", "-o", "name"]) == 0
+    assert capsys.readouterr().out.split()[-1] == "/mnt/storage/containerd"
 
 
 def _answers(monkeypatch: pytest.MonkeyPatch, *lines: str, before: Callable[[], None]) -> None:
@@ -396,8 +458,11 @@ def test_since_refuses_what_is_no_time(since: str) -> None:
 
 def test_plan_passes_what_it_is_asked(server: RunningServer) -> None:
     assert main.main(["plan", "--to", "green", "--with", "uuid=1"]) == 0
-    assert server.service.planned == [(None, "green", "uuid=1")]
     assert main.main(["plan", "--to", "nobody"]) == 4
+    assert main.main(["plan", "--to", "green", "--copy"]) == 0
+    assert server.service.planned == [
+        (None, "green", "uuid=1", None), (None, "nobody", None, None), (None, "green", None, "copy")
+    ]  # fmt: skip
 
 
 def test_explain_knows_each_word_and_guesses(capsys: pytest.CaptureFixture[str]) -> None:
@@ -405,6 +470,61 @@ def test_explain_knows_each_word_and_guesses(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.startswith("NotEnrolled: ")
     assert main.main(["explain", "NotEnroled"]) == 4
     assert "did you mean NotEnrolled?" in capsys.readouterr().err
+
+
+def test_explain_without_a_daemon_says_that_it_knows_no_sticks(
+    nobody: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["explain", "NotEnrolled"]) == 0
+    assert main.main(["explain", "green"]) == 4
+    assert "nodestoraged cannot be asked" in capsys.readouterr().err
+
+
+def test_explain_a_stick_tells_what_its_reasons_mean(
+    server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.service.state |= _state("bound-with-data")
+    assert main.main(["explain", "green"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("green (sdc1): waiting\n  Stale: It is ")
+    assert main.main(["explain", "purple"]) == 4
+    assert "neither a word that is shown nor a stick" in capsys.readouterr().err
+
+
+def test_a_word_of_the_catalogue_goes_before_a_stick_of_that_name(
+    server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = _state("bound")
+    state["roles"][0]["candidates"][1]["name"] = "clone"  # type: ignore[index]
+    server.service.state |= state
+    assert main.main(["explain", "clone"]) == 0
+    assert capsys.readouterr().out.startswith("Clone: ")
+
+
+def test_show_takes_an_operation_or_a_stick(
+    server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.service.state |= _state("bound-with-data")
+    server.service.history = [_operation("done")]
+    assert main.main(["show", "8"]) == 0
+    assert capsys.readouterr().out.startswith("operation 8: ")
+    assert main.main(["show", "green"]) == 0
+    shown = capsys.readouterr().out
+    assert "Generation  9\n" in shown
+    assert "Stale: " in shown
+    assert main.main(["show", "/mnt/storage/containerd", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == "/mnt/storage/containerd"
+    assert main.main(["show", "9"]) == 4
+    assert "no operation and no stick 9" in capsys.readouterr().err
+
+
+def test_show_does_not_guess_between_clones(
+    server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.service.state |= _state("internal-clones")
+    assert main.main(["show", "blue"]) == 4
+    assert "blue names sdb1, sdd1" in capsys.readouterr().err
+    assert main.main(["show", "sdd1"]) == 0
 
 
 def test_explain_imagefs_shows_the_links(
@@ -420,7 +540,8 @@ _WORDS = st.one_of(
         "-o", "json", "--output", "yaml", "--role", "containerd", "--watch", "--exit-code", "-q",
         "--for", "BOUND", "--timeout", "5", "--wait", "--no-wait", "--name", "--to", "--", "-",
         "-ojson", "--output=json", "--wat", "", "a b", "-5", "set", "show", "-f", "-n", "--yes",
-        "-h",
+        "-h", "--copy", "--data", "pinned", "--rate", "20M", "--fs", "xfs", "--from", "/srv",
+        "--all", "--images-only", "--wipe", "--dry-run",
     ]),
     st.text(max_size=3),
 )  # fmt: skip
@@ -435,8 +556,12 @@ def test_the_plain_reading_is_argparses_reading(name: str, words: list[str]) -> 
         assert vars(plain) == vars(verb.strictly(name, "what", declare, words))
 
 
+@pytest.mark.parametrize("case", ["bound", "bound-preparing", "bound-with-data"])
 @pytest.mark.parametrize("words", [["status"], ["is-bound"], ["list"], ["status", "-o", "json"]])
-def test_a_reading_verb_loads_next_to_nothing(server: RunningServer, words: list[str]) -> None:
+def test_a_reading_verb_loads_next_to_nothing(
+    server: RunningServer, words: list[str], case: str
+) -> None:
+    server.service.state |= _state(case)
     heavy = {
         "dataclasses", "asyncio", "http", "rich", "inspect", "typing", "logging", "argparse",
         "subprocess", "shutil", "contextlib", "pathlib", "datetime", "unicodedata",

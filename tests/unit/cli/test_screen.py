@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tests
-from nodestoraged.cli import health, render, screen, tables, wide
-from nodestoraged.cli.fields import Json, entries
+from nodestoraged.cli import candidate, health, reclaim, render, screen, tables, wide
+from nodestoraged.cli.fields import Json, entries, obj
 
 _STATUSES = [
     json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((Path(tests.__file__).parent / "golden" / "status").glob("*.json"))
 ]
 _NASTY = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 2**60), st.floats(allow_nan=False),
+    st.none(), st.booleans(), st.integers(-5, 2**60), st.floats(),
     st.text(st.characters(codec=None), max_size=100), st.builds(list), st.builds(dict),
     st.builds(lambda: [None, 1]),
     st.builds(lambda: {"name": "\x1b[2J" * 30, "text": 3, "command": []}),
@@ -55,8 +55,30 @@ def test_any_status_gives_a_screen_that_fits_and_an_exit_code(status: Json) -> N
         assert all(line.isprintable() for line in lines)
         assert all(len(line) <= render.COLUMNS for line in lines[:-1])
         tables.of_candidates(entries(role, "candidates"), several=True, wide=True)
+        for one in entries(role, "candidates"):
+            lines = candidate.of_candidate(one, {})
+            assert all(line.isprintable() and len(line) <= render.COLUMNS for line in lines)
+    for key in ("operation", "lastOperation"):
+        tables.of_operation(obj(status, key), 1_795_000_000.0)
     assert all(line.isprintable() for line in wide.of_status(status, roles, 0.0))
     assert health.exit_code(roles) in (0, 3, 8)
+
+
+@given(
+    st.dictionaries(st.sampled_from(
+        ["path", "usedBytes", "files", "entries", "heldBy", "allowed", "reason", "message", "hint"]
+    ), st.one_of(_NASTY, st.lists(st.dictionaries(st.sampled_from(["name", "files"]), _NASTY)))),
+)  # fmt: skip
+def test_any_account_of_what_is_hidden_can_be_shown(hidden: Json) -> None:
+    assert all(line.isprintable() for line in reclaim.of_hidden(hidden))
+
+
+@given(st.dictionaries(st.sampled_from(
+    ["decision", "reason", "message", "steps", "data", "predictedBytes", "warnings",
+     "predictedDowntimeSeconds"]
+), _NASTY))  # fmt: skip
+def test_any_plan_can_be_shown(plan: Json) -> None:
+    assert all(line.isprintable() for line in tables.of_plan(plan))
 
 
 def _role(**fields: object) -> Json:

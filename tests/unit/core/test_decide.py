@@ -8,14 +8,25 @@ import pytest
 
 from nodestoraged.core.decide import decide
 from nodestoraged.core.select import select
-from nodestoraged.model.config import Collision, Fallback, RoleConfig, Trust
-from nodestoraged.model.decision import Attention, Contain, Decision, Keep, KeepStopped, Move, Wait
+from nodestoraged.model.config import Collision, DataPolicy, Fallback, RoleConfig, Trust
+from nodestoraged.model.decision import (
+    Attention,
+    Contain,
+    Decision,
+    Keep,
+    KeepStopped,
+    Move,
+    PowerWash,
+    Wait,
+)
+from nodestoraged.model.hidden import Wash
+from nodestoraged.model.manifest import Inspection, Manifest
 from nodestoraged.model.mount import MountTable
-from nodestoraged.model.observation import Observation, Setback
+from nodestoraged.model.observation import Inspected, Observation, Setback
 from nodestoraged.model.operation import OperationKind, Stage
 from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import Reason
-from nodestoraged.model.registry import Intent, Registry, Wish
+from nodestoraged.model.registry import Intent, Registry, WashWish, Wish
 from tests.unit.core.worlds import (
     BOOT,
     NOW,
@@ -308,3 +319,102 @@ def test_a_kind_of_move_says_what_it_is():
     decision = answer(world(BLUE))
     assert isinstance(decision, Move)
     assert decision.kind is OperationKind.BIND
+
+
+# -- data, and what a powerwash asks for -----------------------------------------------------
+
+
+def copying(each, data: DataPolicy | None = DataPolicy.COPY, **facts: object) -> Intent:
+    identity = each.identity()
+    return Intent(wish=Wish(identity=identity, since="", boot_id=BOOT, data=data, **facts))
+
+
+def told(each, **facts: object) -> tuple[Inspected, ...]:
+    manifest = Manifest(
+        **{
+            "id": "data",
+            "generation": 1,
+            "complete": True,
+            "node": "",
+            "role": "containerd",
+            "created": "",
+            **facts,
+        }
+    )
+    return (Inspected(incarnation=each.incarnation, inspection=Inspection(manifest=manifest)),)
+
+
+def data_of(observation: Observation, role: RoleConfig = ROLE) -> DataPolicy:
+    decision = answer(observation, role)
+    assert isinstance(decision, Move)
+    return decision.data
+
+
+COPIES = replace(ROLE, data=DataPolicy.COPY)
+
+
+@pytest.mark.parametrize(
+    ("intent", "role", "data"),
+    [
+        (wish(BLUE), ROLE, DataPolicy.KEEP),
+        (wish(BLUE), COPIES, DataPolicy.COPY),
+        (copying(BLUE), ROLE, DataPolicy.COPY),
+        (copying(BLUE, DataPolicy.KEEP), COPIES, DataPolicy.KEEP),
+        (Intent(), ROLE, DataPolicy.KEEP),
+        (Intent(), COPIES, DataPolicy.COPY),
+    ],
+)
+def test_what_is_carried_over_is_what_was_asked_for_else_what_the_role_says(intent, role, data):
+    assert data_of(world(BLUE, intent=intent), role) is data
+
+
+def test_a_wished_rate_is_the_moves():
+    decision = answer(world(BLUE, intent=copying(BLUE, bytes_per_second=7)))
+    assert isinstance(decision, Move)
+    assert decision.bytes_per_second == 7
+
+
+def test_the_stick_that_served_last_comes_back_with_its_own_data():
+    assert data_of(world(BLUE, intent=Intent(last_active=BLUE.identity())), COPIES) == "keep"
+
+
+def test_half_a_copy_is_only_taken_to_be_finished():
+    half = {"inspections": told(BLUE, complete=False)}
+    assert said(world(BLUE, **half)).startswith("keep")
+    assert said(world(BLUE, intent=wish(BLUE), **half)).startswith("keep")
+    assert said(world(BLUE, intent=copying(BLUE), **half)) == "bind blue as asked"
+
+
+def test_a_wish_that_has_to_wait_is_no_move():
+    paused = replace(copying(BLUE), paused_since="then")
+    assert said(world(BLUE, intent=paused)) == "wait Paused"
+
+
+def washing(each=None, boot: str | None = BOOT) -> Intent:
+    identity = each.identity() if each else None
+    return Intent(wash=WashWish(tier=Wash.ALL, identity=identity, boot_id=boot))
+
+
+def washed(observation: Observation) -> str | None:
+    decision = answer(observation)
+    if not isinstance(decision, PowerWash):
+        return None
+    return decision.target.name if decision.target else "internal"
+
+
+@pytest.mark.parametrize(
+    ("observation", "root"),
+    [
+        (world(intent=washing()), "internal"),
+        (world(BLUE, active=BLUE, intent=washing()), None),
+        (world(BLUE, active=BLUE, intent=washing(BLUE)), "blue"),
+        (world(BLUE, GREEN, active=BLUE, intent=washing(GREEN)), "green"),
+        (world(BLUE, active=BLUE, intent=washing(GREEN)), None),
+        (world(BLUE, intent=washing(BLUE), registry=Registry()), None),
+        (world(BLUE, active=BLUE, intent=washing(BLUE), registry=Registry()), "sd11"),
+        (world(intent=washing(boot=None)), None),
+        (world(intent=washing(boot="boot-0")), None),
+    ],
+)
+def test_a_root_is_washed_now_if_it_is_here_and_the_wish_is_of_this_boot(observation, root):
+    assert washed(observation) == root

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from nodestoraged.core import planner
-from nodestoraged.core.planner import Goal
-from nodestoraged.model import plan as steps
-from nodestoraged.model.config import Hooks
+from nodestoraged.core.sections import Goal, source_of, units_to_restore
+from nodestoraged.model import datasteps, steps
+from nodestoraged.model.config import DataPolicy, Hooks
+from nodestoraged.model.copy import CopyPass
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.mount import MountTable
 from nodestoraged.model.observation import Observation, Setback
 from nodestoraged.model.operation import INTERNAL_ROOT, NO_ROOT, OperationKind, RootRef
@@ -36,7 +38,10 @@ from tests.unit.core.worlds import (
 )
 
 BLUE, GREEN = device(), device("green", 2)
-STICKS = {"blue": BLUE, "green": GREEN}
+#: A directory on a mounted disk that is no stick.
+STORE = device("store", 3, directory="/mnt/storage/containerd", label=None)
+STICKS = {"blue": BLUE, "green": GREEN, "store": STORE}
+ASIDE = "/run/nodestoraged/aside-containerd"
 K3S = RuntimeProfile(
     name="k3s",
     runtime_units=("k3s.service",),
@@ -62,6 +67,11 @@ def situation(case: dict[str, object]) -> Observation:
         facts["gone"] = frozenset({serving.number})
         facts["mounts"] = MountTable(mounts=(ROOT, mounted(serving)))
         serving = None
+    if case.get("aside"):
+        mounts = (*world(active=serving).mounts.mounts, mounted(STICKS[case["aside"]], ASIDE))
+        facts |= {"aside": ASIDE, "mounts": MountTable(mounts=mounts)}
+        if case.get("gone"):
+            sticks.remove(STICKS[case["aside"]])
     return world(
         *sticks,
         active=serving,
@@ -73,8 +83,14 @@ def situation(case: dict[str, object]) -> Observation:
 
 def goal_of(case: dict[str, object], observation: Observation) -> Goal:
     target = STICKS.get(case.get("to", ""))
-    run = tuple(case.get("run", planner.units_to_restore(observation)))
-    return Goal(root=root_of(target) if target else INTERNAL_ROOT, device=target, run=run)
+    run = tuple(case.get("run", units_to_restore(observation)))
+    return Goal(
+        root=root_of(target) if target else INTERNAL_ROOT,
+        device=target,
+        run=run,
+        data=DataPolicy(case.get("data", "keep")),
+        bytes_per_second=case.get("rate"),
+    )
 
 
 def plan_of(case: dict[str, object]) -> Plan:
@@ -89,7 +105,7 @@ def plan_of(case: dict[str, object]) -> Plan:
     lost = RootRef(identity=None, name="the stick")
     match case["plan"]:
         case "move":
-            source = planner.source_of(observation)
+            source = source_of(observation)
             return planner.plan_move(observation, role, goal, source)
         case "contain":
             return planner.plan_contain(observation, lost)
@@ -103,6 +119,12 @@ def plan_of(case: dict[str, object]) -> Plan:
             return planner.plan_restore(observation, role, goal)
         case "leave":
             return planner.plan_leave(observation, goal)
+        case "tidy":
+            return planner.plan_tidy(observation)
+        case "wash":
+            answering = case.get("answering", True)
+            tier = Wash(case["tier"])
+            return planner.plan_wash(observation, role, goal, tier, answering=answering)
     raise AssertionError(case["plan"])
 
 
@@ -126,12 +148,33 @@ def test_a_root_is_never_swapped_under_a_live_runtime(case):
         return
     starts = [i for i, kind in enumerate(kinds) if kind is steps.StartUnit]
     stops = [i for i, kind in enumerate(kinds) if kind is steps.StopUnits]
+    copies = [i for i, step in enumerate(plan) if is_final(step)]
+    assert all(min(stops, default=-1) < copy < min(swaps) for copy in copies)
     assert all(start > max(swaps) for start in starts)
     assert all(stop < min(swaps) for stop in stops)
     if stops:
         assert kinds.index(steps.RaiseFence) < min(stops)
     if starts:
         assert max(swaps) < kinds.index(steps.LowerFence) < min(starts)
+
+
+def is_final(step):
+    return isinstance(step, datasteps.Copy) and step.stage is CopyPass.FINAL
+
+
+def test_only_what_is_copied_while_pods_run_is_slowed_down():
+    case = next(c for c in CASES if c.get("rate"))
+    copies = [step for step in plan_of(case).steps if isinstance(step, datasteps.Copy)]
+    assert [(c.stage, c.bytes_per_second) for c in copies] == [
+        (CopyPass.WARM, case["rate"]),
+        (CopyPass.FINAL, None),
+    ]
+
+
+def test_a_copy_says_where_it_came_from():
+    case = next(c for c in CASES if c.get("rate"))
+    copies = [step for step in plan_of(case).steps if isinstance(step, datasteps.Copy)]
+    assert {copy.source for copy in copies} == {"internal"}
 
 
 def test_preflight_is_harmless_and_comes_before_anything_else():
@@ -152,33 +195,33 @@ def test_only_an_ejection_fails_when_its_stick_cannot_be_released():
 
 def test_the_runtime_is_started_first_and_what_a_stop_takes_along_is_started_too():
     along = replace(units()[0], takes_along=(KUBELET, "monitor.service"))
-    assert planner.units_to_restore(world(units=(along, units()[1]))) == (
+    assert units_to_restore(world(units=(along, units()[1]))) == (
         RUNTIME,
         KUBELET,
         "monitor.service",
     )
-    assert planner.units_to_restore(world(units=STOPPED)) == ()
+    assert units_to_restore(world(units=STOPPED)) == ()
     queued = units(UnitState.INACTIVE, UnitState.INACTIVE, queued=True)
-    assert planner.units_to_restore(world(units=queued)) == (RUNTIME, KUBELET)
+    assert units_to_restore(world(units=queued)) == (RUNTIME, KUBELET)
     owed = Intent(owed_units=(KUBELET, RUNTIME), owed_boot_id=BOOT)
-    assert planner.units_to_restore(world(units=STOPPED, intent=owed)) == (RUNTIME, KUBELET)
+    assert units_to_restore(world(units=STOPPED, intent=owed)) == (RUNTIME, KUBELET)
 
 
 def test_several_runtime_units_are_started_in_the_reverse_of_their_stop():
     profile = replace(PROFILE, runtime_units=("docker.service", RUNTIME))
     both = (Unit(name="docker.service", state=UnitState.ACTIVE), *units())
     observation = world(profile=profile, units=both)
-    assert planner.units_to_restore(observation) == (RUNTIME, "docker.service", KUBELET)
+    assert units_to_restore(observation) == (RUNTIME, "docker.service", KUBELET)
 
 
 def test_where_the_root_is_now():
-    assert planner.source_of(world()) == INTERNAL_ROOT
-    assert planner.source_of(world(intent=Intent(stopped=True))) == NO_ROOT
-    assert planner.source_of(world(BLUE, active=BLUE)) == root_of(BLUE)
-    stranger = planner.source_of(world(BLUE, active=BLUE, registry=Registry()))
+    assert source_of(world()) == INTERNAL_ROOT
+    assert source_of(world(intent=Intent(stopped=True))) == NO_ROOT
+    assert source_of(world(BLUE, active=BLUE)) == root_of(BLUE)
+    stranger = source_of(world(BLUE, active=BLUE, registry=Registry()))
     assert (stranger.name, stranger.identity) == ("sd11", BLUE.identity())
     nameless = device(uuid=None)
-    assert planner.source_of(world(nameless, active=nameless)) == INTERNAL_ROOT
+    assert source_of(world(nameless, active=nameless)) == INTERNAL_ROOT
 
 
 def test_back_is_the_recorded_world_with_what_was_started_since():

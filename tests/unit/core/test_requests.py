@@ -8,14 +8,16 @@ import pytest
 
 from nodestoraged.core.enrolments import NAME_LENGTH_MAX
 from nodestoraged.core.requests import Answer, Request, Situation, apply
-from nodestoraged.core.select import select
-from nodestoraged.model.config import Fallback, RoleConfig, Trust
+from nodestoraged.core.select import select, slot_candidates
+from nodestoraged.model.config import DataPolicy, Fallback, RoleConfig, Trust
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
-from nodestoraged.model.observation import Observation, Setback
+from nodestoraged.model.hidden import Wash
+from nodestoraged.model.manifest import Inspection, Manifest
+from nodestoraged.model.observation import Inspected, Observation, Setback
 from nodestoraged.model.operation import OperationKind, Stage
 from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import Reason
-from nodestoraged.model.registry import Attempt, Intent, Registry, Wish
+from nodestoraged.model.registry import Attempt, Intent, Registry, WashWish, Wish
 from tests.unit.core.worlds import (
     BOOT,
     NOW,
@@ -343,3 +345,146 @@ def test_an_unknown_verb_is_refused():
 def test_a_refusal_is_an_error_of_the_caller():
     with pytest.raises(NotFoundError):
         say("switch", stick="nobody")
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+def told(each, **facts: object) -> tuple[Inspected, ...]:
+    manifest = Manifest(
+        **{
+            "id": "data",
+            "generation": 1,
+            "complete": True,
+            "node": "",
+            "role": "containerd",
+            "created": "",
+            **facts,
+        }
+    )
+    return (Inspected(incarnation=each.incarnation, inspection=Inspection(manifest=manifest)),)
+
+
+HALF = replace(TWO, inspections=told(GREEN, complete=False))
+
+
+def test_a_switch_remembers_what_shall_be_carried_over_and_how_fast():
+    answer = say("switch", stick="green", data=DataPolicy.COPY, bytes_per_second=7)
+    assert answer.intent.wish is not None
+    assert (answer.intent.wish.data, answer.intent.wish.bytes_per_second) == (DataPolicy.COPY, 7)
+    plain = say("switch", stick="green").intent.wish
+    assert plain is not None
+    assert plain.data is None
+
+
+@pytest.mark.parametrize("data", [DataPolicy.COPY, DataPolicy.PINNED])
+def test_nothing_is_carried_over_to_the_internal_directory(data):
+    assert refusal("switch", stick="internal", data=data) == "RefusedError CopyToInternal"
+    assert say("switch", stick="internal", data=DataPolicy.KEEP).changed
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "hint"),
+    [
+        ({"complete": False}, "Incomplete", "switch green --copy"),
+        ({"node": "elsewhere"}, "ForeignNode", "adopt green"),
+    ],
+)
+def test_a_stick_that_speaks_against_itself_is_refused_with_what_helps(facts, reason, hint):
+    observation = replace(TWO, inspections=told(GREEN, **facts))
+    with pytest.raises(RefusedError) as refused:
+        say("switch", observation, stick="green")
+    assert (refused.value.reason, refused.value.hint) == (reason, f"nodestoragectl {hint}")
+
+
+def test_an_older_copy_is_refused():
+    (known,) = (s for s in KNOWN.sticks if s.name == "green")
+    registry = KNOWN.with_stick(replace(known, data_id="data", generation=5))
+    observation = replace(TWO, inspections=told(GREEN), registry=registry)
+    assert refusal("switch", observation, stick="green") == "RefusedError Stale"
+    newer = replace(TWO, inspections=told(GREEN, generation=5), registry=registry)
+    assert say("switch", newer, stick="green").changed
+
+
+def test_half_a_copy_is_taken_by_a_switch_that_finishes_it():
+    assert refusal("switch", HALF, stick="green") == "RefusedError Incomplete"
+    assert say("switch", HALF, stick="green", data=DataPolicy.COPY).changed
+    copies = replace(ROLE, data=DataPolicy.COPY)
+    assert say("switch", HALF, copies, stick="green").changed
+
+
+# -- powerwash --------------------------------------------------------------------------------
+
+
+def test_a_powerwash_is_wished_for_of_the_root_that_serves():
+    answer = say("powerwash", tier=Wash.IMAGES)
+    identity = KNOWN.sticks[0].identity
+    assert answer.intent.wash == WashWish(tier=Wash.IMAGES, identity=identity, boot_id=BOOT)
+    assert answer.moves
+    assert say("powerwash", tier=Wash.ALL, stick="blue").intent.wash is not None
+    inside = say("powerwash", NONE_BOUND, tier=Wash.ALL)
+    assert inside.intent.wash == WashWish(tier=Wash.ALL, identity=None, boot_id=BOOT)
+    assert say("powerwash", NONE_BOUND, tier=Wash.ALL, stick="internal").intent.wash is not None
+
+
+def test_a_powerwash_for_the_next_boot_moves_nothing_now():
+    answer = say("powerwash", tier=Wash.ALL, next_boot=True)
+    assert answer.intent.wash is not None
+    assert answer.intent.wash.boot_id is None
+    assert not answer.moves
+    assert answer.message == "blue is washed at the next boot"
+
+
+def test_half_a_copy_may_be_washed_away():
+    assert say("powerwash", HALF, tier=Wash.ALL, stick="green").intent.wash is not None
+
+
+@pytest.mark.parametrize(
+    ("observation", "arguments", "reason"),
+    [
+        (TWO, {}, "RequestError TierMissing"),
+        (TWO, {"tier": Wash.ALL, "stick": "internal"}, "RefusedError NotServing"),
+        (TWO, {"tier": Wash.ALL, "stick": "/dev/sd31"}, "RefusedError NotEnrolled"),
+        (TWO, {"tier": Wash.ALL, "busy": True}, "RefusedError OperationInProgress"),
+        (TWO, {"tier": Wash.ALL, "stick": "nobody"}, "NotFoundError NoSuchStick"),
+        (
+            replace(NONE_BOUND, intent=Intent(stopped=True)),
+            {"tier": Wash.ALL},
+            "RefusedError NotServing",
+        ),
+        (
+            replace(NONE_BOUND, entry=entry(stage=Stage.GRACE)),
+            {"tier": Wash.ALL},
+            "RefusedError NotServing",
+        ),
+    ],
+)
+def test_a_powerwash_that_is_refused(observation, arguments, reason):
+    assert refusal("powerwash", observation, **arguments) == reason
+
+
+# -- directories ------------------------------------------------------------------------------
+
+STORE = device("store", 4, directory="/mnt/storage/containerd", label=None)
+
+
+def named(observation: Observation, slot=STORE, role: RoleConfig = ROLE, **arguments: object):
+    """`switch /DIRECTORY`, as the node hears it."""
+    found = (*select(observation, role), *slot_candidates(slot, observation))
+    situation = Situation(observation=observation, candidates=found, role=role)
+    return apply(Request(verb="switch", stick=slot.directory, **arguments), situation)
+
+
+def test_a_directory_is_enrolled_by_naming_it():
+    answer = named(TWO)
+    (stick,) = (s for s in answer.registry.sticks if s.identity.directory)
+    assert (stick.name, stick.identity) == ("dir1", STORE.identity())
+    assert answer.changed
+    again = replace(TWO, devices=(*TWO.devices, STORE), registry=answer.registry)
+    assert named(again, data=DataPolicy.COPY).registry == answer.registry
+    assert say("switch", again, stick="dir1").message == "to dir1"
+
+
+def test_a_directory_of_the_device_of_a_stick_is_no_clone_of_it():
+    store = replace(GREEN, directory="/mnt/green/containerd")
+    assert named(TWO, store).changed

@@ -86,3 +86,30 @@ def test_a_short_prefix_and_a_stranger_name_nobody(text):
 def test_sticks_that_share_a_uuid_are_told_apart_by_devnode_and_serial():
     assert find("sd21", BLUE, TWIN)[0] == "/dev/sd21"
     assert find("4C54", BLUE, TWIN)[0] == "/dev/sd21"
+
+
+STORE = device("store", 6, uuid="aa11-store", directory="/mnt/storage/containerd", label=None)
+HELD = Registry(sticks=tuple(replace(s, name="store") for s in enrolled(STORE).sticks))
+
+
+@pytest.mark.parametrize("text", ["store", "/mnt/storage/containerd"])
+@pytest.mark.parametrize("present", [True, False])
+def test_a_directory_is_named_by_its_name_or_its_path(text, present):
+    observation = world(*((STORE,) if present else ()), registry=HELD)
+    found = resolve(text, select(observation, ROLE), HELD)
+    assert found.name == "store"
+    assert (found.candidate is not None) is present
+
+
+@pytest.mark.parametrize("text", ["aa11-store", "aa11", "/dev/sd61", "sd61", "SER-store", ""])
+@pytest.mark.parametrize("present", [True, False])
+def test_a_directory_is_never_named_by_the_disk_that_it_lies_on(text, present):
+    observation = world(*((STORE,) if present else ()), registry=HELD)
+    with pytest.raises(NotFoundError):
+        resolve(text, select(observation, ROLE), HELD)
+
+
+def test_an_absent_stick_without_a_serial_is_known_by_the_rest():
+    bare = device(minor=7, uuid="bb22-bare", serial=None)
+    registry = Registry(sticks=tuple(replace(s, name="bare") for s in enrolled(bare).sticks))
+    assert resolve("bb22", (), registry).name == "bare"

@@ -194,14 +194,107 @@ def test_a_plan_changes_nothing_and_before_the_first_look_there_is_none() -> Non
         stick = bench.world.plug("blue")
         await bench.until(lambda: bool(bench.role()["candidates"]))
         before = bench.world.intents.copy(), bench.world.registry, len(bench.world.trace)
-        plan = bench.node.plan(None, stick.devnode, None)
+        plan = await bench.node.plan(None, stick.devnode, None, None)
         assert plan["decision"] == "bind"
         assert plan["steps"]
-        idle = bench.node.plan(None, None, None)
+        assert (plan["data"], plan["predictedBytes"], plan["warnings"]) == ("keep", None, [])
+        idle = await bench.node.plan(None, None, None, None)
         assert idle["steps"] == []
         assert (bench.world.intents, bench.world.registry) == before[:2]
         assert not [t for t in bench.world.trace[before[2] :] if t in {"mount", "unmount", "check"}]
 
     run(scenario)
     with pytest.raises(RefusedError):
-        Bench().node.plan(None, None, None)
+        asyncio.run(Bench().node.plan(None, None, None, None))
+
+
+async def with_blue(bench: Bench, **traits: object) -> str:
+    """Blue is in; how one names it."""
+    await bench.until(bench.rests)
+    bench.world.make("blue", **traits)
+    stick = bench.world.plug("blue")
+    await bench.until(lambda: bool(bench.role()["candidates"]))
+    return stick.devnode
+
+
+def test_a_plan_of_a_copy_tells_how_much_it_will_be() -> None:
+    async def scenario(bench: Bench) -> None:
+        stick = await with_blue(bench)
+        plan = await bench.node.plan(None, stick, None, "copy")
+        assert (plan["data"], plan["predictedBytes"]) == ("copy", 1 << 30)
+        steps = plan["steps"]
+        assert isinstance(steps, list)
+        assert [s["step"] for s in steps if "copied" in s["step"]] == [
+            "the data is copied to stick1",
+            "what changed since is copied to stick1",
+        ]
+        with pytest.raises(RequestError) as refused:
+            await bench.node.plan(None, stick, None, "everything")
+        assert refused.value.reason == "BadWord"
+
+    run(scenario)
+
+
+def test_a_plan_predicts_what_the_last_move_of_its_kind_took() -> None:
+    async def scenario(bench: Bench) -> None:
+        stick = await with_blue(bench)
+        assert (await bench.node.plan(None, stick, None, None))["predictedDowntimeSeconds"] is None
+        await bench.node.act("switch", None, {"stick": stick})
+        await bench.until(lambda: bench.role()["phase"] == "BOUND")
+        told = await bench.node.plan(None, "internal", None, None)
+        assert told["decision"] == "return"
+        took = bench.node.operations(None, 1)[0]["downtimeSeconds"]
+        assert told["predictedDowntimeSeconds"] == took
+
+    run(scenario)
+
+
+def test_what_lies_hidden_is_told_and_nothing_is_hidden_of_a_root_that_serves() -> None:
+    async def scenario(bench: Bench) -> None:
+        stick = await with_blue(bench)
+        told = await bench.node.hidden(None)
+        assert (told["files"], told["allowed"], told["reason"]) == (0, False, "NotBound")
+        await bench.node.act("switch", None, {"stick": stick})
+        await bench.until(lambda: bench.role()["phase"] == "BOUND")
+        told = await bench.node.hidden(None)
+        assert (told["files"], told["usedBytes"], told["reason"]) == (1, 1 << 30, "TooEarly")
+
+    run(scenario)
+
+
+def test_an_errand_runs_beside_the_loop_and_moves_wait_for_its_end() -> None:
+    async def scenario(bench: Bench) -> None:
+        stick = await with_blue(bench, label=None, fstype=None, uuid=None, partlabel="ctrd-opt")
+        disk = bench.world.plugged["blue"].disk
+        going = asyncio.Event()
+        runtime = next(iter(bench.node._roles.values())).ports.copier
+        copy = runtime.copy
+
+        async def slow(*arguments: object, **more: object) -> object:
+            await going.wait()
+            return await copy(*arguments, **more)  # type: ignore[arg-type]
+
+        runtime.copy = slow  # type: ignore[method-assign]
+        reply = await bench.node.act("prepare", None, {"stick": disk, "name": "blue"})
+        assert reply["changed"] is True
+        with pytest.raises(RefusedError) as refused:
+            await bench.node.act("switch", None, {"stick": "internal"})
+        assert refused.value.reason == "OperationInProgress"
+        with pytest.raises(RefusedError):
+            await bench.node.act("prepare", None, {"stick": disk})
+        asked = await bench.node.act("abort", None, {"id": reply["operationId"]})
+        assert asked["message"].startswith(f"operation {reply['operationId']} ends")
+        going.set()
+        number = str(reply["operationId"])
+
+        def over() -> bool:
+            told = bench.node.operation(number)
+            return told is not None and told["result"] is not None
+
+        await bench.until(over)
+        told = bench.node.operation(number)
+        assert told is not None
+        assert (told["kind"], told["result"]) == ("prepare", "aborted")
+        assert stick
+
+    run(scenario)

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from nodestoraged.model import plan as steps
+from nodestoraged.model import datasteps, steps
 from nodestoraged.model.config import Config, RoleConfig
+from nodestoraged.model.copy import CopyPass
 from nodestoraged.model.device import DeviceNumber, Identity
+from nodestoraged.model.disk import Disk
 from nodestoraged.model.errors import ConfigError, InternalError, RollbackError, StepError
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.mount import Mount, MountTable
 from nodestoraged.model.observation import Setback
 from nodestoraged.model.operation import INTERNAL_ROOT, NO_ROOT, RootRef
@@ -268,3 +271,57 @@ def test_a_role_is_found_by_its_name():
     config = Config(roles=(RoleConfig(name="a"), RoleConfig(name="b")))
     assert config.role("b") == RoleConfig(name="b")
     assert config.role("c") is None
+
+
+# -- directories as slots ---------------------------------------------------------------------
+
+DISK = DeviceNumber(8, 33)
+HOME = Mount(id=7, number=DISK, root="/", target="/mnt/storage", fstype="ext4", source="/dev/sdc1")
+STORE = device("store", 3, number=DISK, directory="/mnt/storage/containerd", label=None)
+
+
+def bind(root: str) -> Mount:
+    return Mount(id=8, number=DISK, root=root, target=PROFILE.root, fstype="ext4", source="sdc1")
+
+
+def test_a_bound_directory_is_told_from_its_disk_and_from_its_neighbours():
+    whole = device("store", 3, number=DISK)
+    neighbour = replace(STORE, directory="/mnt/storage/other")
+    for listed in ((whole, neighbour, STORE), (STORE, neighbour, whole)):
+        observation = world(*listed, mounts=MountTable(mounts=(ROOT, HOME, bind("/containerd"))))
+        assert observation.serving().device == STORE
+        plain = world(*listed, mounts=MountTable(mounts=(ROOT, HOME, bind("/"))))
+        assert plain.serving().device == whole
+
+
+def test_a_directory_of_a_file_system_that_is_itself_a_part_of_one_is_found():
+    home = replace(HOME, root="/@data")
+    mounts = MountTable(mounts=(ROOT, home, bind("/@data/containerd")))
+    assert world(STORE, mounts=mounts).serving().device == STORE
+
+
+def test_a_directory_whose_disk_is_not_mounted_serves_nothing():
+    mounts = MountTable(mounts=(bind("/containerd"),))
+    assert world(STORE, mounts=mounts).serving().foreign
+    assert replace(world(STORE), mounts=mounts).device_of(bind("/containerd")) is None
+
+
+def test_a_data_step_says_itself_in_words():
+    warm = datasteps.Copy(device=BLUE, name="blue", stage=CopyPass.WARM, source="internal")
+    assert warm.describe() == "the data is copied to blue"
+    assert replace(warm, stage=CopyPass.FINAL).describe().startswith("what changed since")
+    assert datasteps.WashRoot(tier=Wash.ALL).describe() == "the root is washed (all)"
+    assert (
+        datasteps.KeepImages(every=True).describe() != datasteps.KeepImages(every=False).describe()
+    )
+    assert datasteps.BringImages(every=True).describe() == "images are registered again"
+    assert datasteps.Stamp(device=BLUE, name="blue").describe() == "blue is marked as serving here"
+
+
+def test_a_disk_is_blank_if_udev_found_nothing_on_it():
+    blank = Disk(devnode="/dev/sdb", number=DeviceNumber(8, 16), diskseq=1, size_bytes=1)
+    assert blank.blank
+    assert blank.numbers == (blank.number,)
+    assert blank.whole.devnode == "/dev/sdb"
+    for traits in ({"fstype": "ext4"}, {"table": "gpt"}, {"parts": (blank.whole,)}):
+        assert not replace(blank, **traits).blank

@@ -1,0 +1,73 @@
+"""Asks sticks what they say of themselves, once each insertion and only those that are trusted."""
+
+from __future__ import annotations
+
+from nodestoraged.core.select import MANIFEST_FAILURES
+from nodestoraged.engine.observer import Memory
+from nodestoraged.model.candidate import Candidate, Verdict
+from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.model.manifest import Inspection
+from nodestoraged.model.observation import Observation, Setback
+from nodestoraged.model.reason import Reason
+from nodestoraged.ports import Ports
+
+#: A read-only mount, one small file; a stick that takes longer is not fit to serve.
+INSPECT_SECONDS = 15.0
+#: What a failed reading says of the stick itself, for as long as it is in.
+_FAULTS = {"IoError": Reason.IO_ERROR, "FsckFailed": Reason.FSCK_FAILED}
+
+
+class Inspector:
+    """Fills the memory of what trusted sticks said."""
+
+    def __init__(self, ports: Ports, memory: Memory) -> None:
+        self._ports = ports
+        self._memory = memory
+
+    async def look(self, observation: Observation, candidates: tuple[Candidate, ...]) -> bool:
+        """One stick that was not asked yet has been; True if there was one.
+
+        A stick that is mounted by somebody else, or unusable, is left alone.
+        """
+        for candidate in candidates:
+            incarnation = candidate.device.incarnation
+            if incarnation in self._memory.inspections or not candidate.trusted:
+                continue
+            if candidate.verdict in {Verdict.UNUSABLE, Verdict.DELISTED}:
+                continue
+            if Reason.EJECTED in candidate.reasons:
+                continue  # it may be pulled out at any moment
+            active = candidate.verdict is Verdict.ACTIVE
+            whole = candidate.device.directory is None
+            if not active and whole and observation.mounts.of(candidate.device.number):
+                continue
+            self._memory.inspections[incarnation] = await self.inspect(
+                candidate, observation.profile.root if active else None
+            )
+            return True
+        return False
+
+    async def inspect(self, candidate: Candidate, mounted_at: str | None) -> Inspection:
+        """What this stick says; a failure that is the stick's own is held against it."""
+        device, sticks = candidate.device, self._ports.sticks
+        path = device.directory or mounted_at
+        try:
+            if path is not None:
+                found = await sticks.inspect_mounted(path, deadline_seconds=INSPECT_SECONDS)
+            else:
+                found = await sticks.inspect(device, deadline_seconds=INSPECT_SECONDS)
+        except StepTimeout as error:
+            found = Inspection(failure=error.reason)
+            fault: Reason | None = Reason.HUNG
+        except StepError as error:
+            found = Inspection(failure=error.reason)
+            fault = _FAULTS.get(error.reason)
+        else:
+            fault = _FAULTS.get(found.failure or "")
+        if fault is not None and mounted_at is None:
+            self._memory.hold_against(Setback(incarnation=device.incarnation, reason=fault))
+        if found.failure is not None and found.failure not in MANIFEST_FAILURES:
+            self._ports.log.event(
+                "inspection", f"{candidate.name} could not be read: {found.failure}"
+            )
+        return found
