@@ -204,7 +204,7 @@ def _by_wish(observation: Observation, candidates: Candidates, role: RoleConfig)
         return Move(
             kind=OperationKind.RETURN, target=None, automatic=False, reason=Reason.WISH_INTERNAL
         )
-    data = wish.data or role.data
+    data = _served(wish.data or role.data, observation)
     target = next(
         (c for c in candidates if policy.wished(c, observation) and _may_serve(c, data)), None
     )
@@ -256,7 +256,12 @@ def _carried(target: Candidate, observation: Observation, role: RoleConfig) -> D
     """
     last = observation.intent.last_active
     back = last is not None and last.matches(target.device)
-    return DataPolicy.KEEP if back else role.data
+    return DataPolicy.KEEP if back else _served(role.data, observation)
+
+
+def _served(data: DataPolicy, observation: Observation) -> DataPolicy:
+    """Where no root is permitted nothing serves that could be carried over."""
+    return DataPolicy.KEEP if observation.intent.stopped else data
 
 
 def _move_to(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from nodestoraged.core.sections import (
     Goal,
     bring_back,
+    check,
     down,
     final_copy,
     hooks,
@@ -96,13 +97,14 @@ def plan_wash(
     """
     if not in_place(observation, goal):
         assert goal.device is not None
-        check = steps.CheckFilesystem(device=goal.device, name=goal.root.name)
         if goal.device.directory is not None:
             place = goal.device.directory
-            return Plan(steps=(check, datasteps.WashRoot(tier=tier, place=place)))
+            return Plan(
+                steps=(*check(observation, goal), datasteps.WashRoot(tier=tier, place=place))
+            )
         return Plan(
             steps=(
-                check,
+                *check(observation, goal),
                 datasteps.MountAside(device=goal.device, name=goal.root.name),
                 datasteps.WashRoot(tier=tier, place=observation.aside),
                 datasteps.UnmountAside(name=goal.root.name, fatal=True),
@@ -135,18 +137,16 @@ def plan_wash(
 def plan_settle(observation: Observation, goal: Goal) -> Plan:
     """After the grace: put `goal` in place and start what ran before the loss."""
     before: list[Step] = [] if observation.fence_up else [steps.RaiseFence()]
-    if goal.device is not None:
-        before.append(steps.CheckFilesystem(device=goal.device, name=goal.root.name))
+    before += check(observation, goal)
     return Plan(steps=(*before, *swap(observation, goal), *up(observation, goal, fenced=True)))
 
 
 def plan_boot(observation: Observation, goal: Goal) -> Plan:
     """Before READY: the root in place.  No unit is touched, the boot itself starts them."""
-    assert goal.device is not None
     return Plan(
         steps=(
             steps.RefuseShims(),
-            steps.CheckFilesystem(device=goal.device, name=goal.root.name),
+            *check(observation, goal),
             *swap(observation, goal),
         )
     )

@@ -60,6 +60,12 @@ def _switch(request: Request, s: Situation) -> Answer:
             moves=True,
             permitted=frozenset({None}),
         )
+    if request.data is DataPolicy.COPY and intent.stopped:
+        raise RefusedError(
+            "NotServing",
+            "no root serves that could be copied",
+            f"nodestoragectl switch {request.stick}",
+        )
     target = _usable(request, s)
     stick = target.stick or new_stick(target, None, s)
     there = target.verdict is Verdict.ACTIVE

@@ -104,8 +104,7 @@ def preflight(
             before.append(steps.RefuseForeign())
     else:
         before.append(steps.RefuseShims())
-    if goal.device is not None:
-        before.append(steps.CheckFilesystem(device=goal.device, name=goal.root.name))
+    before += check(observation, goal)
     if observation.runtime_runs:
         before.append(steps.SaveImages())
         if goal.data is DataPolicy.PINNED:
@@ -194,6 +193,17 @@ def down(
     return tuple(down)
 
 
+def check(observation: Observation, goal: Goal) -> tuple[Step, ...]:
+    """The goal's stick is consistent, and mounted nowhere: neither by us nor by an old copy."""
+    if goal.device is None:
+        return ()
+    aside = observation.aside_mount
+    left = aside is not None and aside.number == goal.device.number
+    name = goal.root.name
+    first = (datasteps.UnmountAside(name=name, fatal=True),) if left else ()
+    return (*first, steps.CheckFilesystem(device=goal.device, name=name))
+
+
 def swap(observation: Observation, goal: Goal, *, ejected: bool = False) -> tuple[Step, ...]:
     """The old root is off and the goal's is on, and takes writes; empty if it is so already."""
     if in_place(observation, goal):
@@ -213,11 +223,7 @@ def swap(observation: Observation, goal: Goal, *, ejected: bool = False) -> tupl
                     deadline_seconds=observation.release_seconds,
                 )
             )
-    aside = observation.aside_mount
     if goal.device is not None:
-        if aside is not None and aside.number == goal.device.number:
-            # What an earlier copy left there: a file system is never mounted in two places.
-            swap.append(datasteps.UnmountAside(name=goal.root.name, fatal=True))
         swap.append(steps.Mount(device=goal.device, name=goal.root.name))
     swap.append(steps.ProbeWrite())
     return tuple(swap)

@@ -10,7 +10,6 @@ from nodestoraged.model.decision import (
     Contain,
     Decision,
     Keep,
-    KeepStopped,
     Move,
     PowerWash,
     Wait,
@@ -154,7 +153,5 @@ def of_decision(decision: Decision) -> str:
             return f"powerwash ({decision.tier})"
         case Contain():
             return f"contain the loss of {decision.lost.name}"
-        case Keep() | Wait() | KeepStopped():
-            return f"{type(decision).__name__.lower()}: {decision.reason}"
         case _:
-            return str(decision.reason)
+            return f"{type(decision).__name__.lower()}: {decision.reason}"

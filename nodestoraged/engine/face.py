@@ -15,10 +15,13 @@ from nodestoraged.model.candidate import Candidate
 from nodestoraged.model.config import DaemonConfig, RoleConfig
 from nodestoraged.model.decision import Decision
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import Operation, OperationKind
+from nodestoraged.model.operation import ERRANDS, Operation, OperationKind
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.view import View
 from nodestoraged.ports import Ports
+
+#: So many operations are looked through for the last that moved a root.
+HISTORY = 16
 
 
 class Face:
@@ -102,9 +105,10 @@ class Face:
         errand: Operation | None,
     ) -> None:
         """The view is of this observation and what was decided by it."""
-        history = self._ports.journal.history(self._role.name, 1)
+        history = self._ports.journal.history(self._role.name, HISTORY)
         last = history[0] if history else None
-        lost = last if last and last.kind is OperationKind.FAILOVER else None
+        moved = next((o for o in history if o.kind not in ERRANDS), None)
+        lost = moved if moved and moved.kind is OperationKind.FAILOVER else None
         self.view = View(
             role=self._role,
             daemon=self._daemon,

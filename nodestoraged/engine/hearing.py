@@ -14,7 +14,7 @@ from nodestoraged.engine.observer import directory_slot
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.config import DataPolicy
 from nodestoraged.model.device import BlockDevice
-from nodestoraged.model.errors import NodeStorageError, NotFoundError, RefusedError, RequestError
+from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
 
@@ -74,7 +74,7 @@ async def heard(reconciler: Reconciler, request: Request) -> Situation:
         reconciler.memory.inspections[named.device.incarnation] = found
         asked = await situation(reconciler, request)
         requests.apply(request, asked)
-    except NodeStorageError:
+    except BaseException:
         if named.stick is None:
             store.save_registry(store.registry().without(stick.identity))
         raise

@@ -72,7 +72,7 @@ class Mover:
         operation = self._executor.begin(
             replace(
                 new,
-                predicted_seconds=forecast.downtime(self.history(), decision.kind),
+                predicted_seconds=forecast.downtime(self.history(), decision.kind, decision.data),
                 predicted_bytes=await self.used_bytes() if goal.copied else None,
             )
         )

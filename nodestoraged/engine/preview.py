@@ -105,4 +105,4 @@ def _predicted(reconciler: Reconciler, decision: Decision) -> float | None:
     """What the last operation of this kind took; nothing is predicted that was not measured."""
     if not isinstance(decision, Move):
         return None
-    return forecast.downtime(reconciler.mover.history(), decision.kind)
+    return forecast.downtime(reconciler.mover.history(), decision.kind, decision.data)

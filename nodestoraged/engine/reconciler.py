@@ -233,7 +233,7 @@ class Reconciler:
                         self.face.set_phase(advance(self.phase, Trigger.GRACE_OVER))
                     await self.mover.move(observation, decision)
                 case PowerWash():
-                    answering = self.health.proof is not None
+                    answering = self.health.proof is not None and self.health.failure is None
                     await self.mover.wash(observation, decision, answering=answering)
                 case Contain():
                     self.face.set_phase(advance(self.phase, Trigger.SLOT_VANISHED))

@@ -30,6 +30,10 @@ class OperationKind(StrEnum):
 FORCED = frozenset({OperationKind.FAILOVER, OperationKind.SWAP})
 
 
+#: Work that moves no root.
+ERRANDS = frozenset({OperationKind.PREPARE, OperationKind.RECLAIM, OperationKind.ADOPT})
+
+
 class Result(StrEnum):
     """How it ended."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from nodestoraged.core import forecast, manifests
 from nodestoraged.core.sizes import size
+from nodestoraged.model.config import DataPolicy
 from nodestoraged.model.manifest import Manifest
 from nodestoraged.model.operation import OperationKind, Result
 from tests.unit.core.worlds import entry
@@ -84,7 +85,13 @@ BIND, SWITCH, EJECT = OperationKind.BIND, OperationKind.SWITCHOVER, OperationKin
     ],
 )
 def test_nothing_is_predicted_that_was_not_measured(history, kind, predicted):
-    assert forecast.downtime(history, kind) == predicted
+    assert forecast.downtime(history, kind, DataPolicy.KEEP) == predicted
+
+
+def test_a_move_with_a_copy_tells_nothing_of_one_without():
+    copied = replace(took(BIND, 9.0), data=DataPolicy.COPY)
+    assert forecast.downtime([copied], BIND, DataPolicy.KEEP) is None
+    assert forecast.downtime([copied], SWITCH, DataPolicy.COPY) == 9.0
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,21 @@ def test_where_no_root_serves_there_is_nothing_to_copy(make: Make) -> None:
     assert "big" in node.world.media["blue"].images
 
 
+def test_where_nothing_serves_nothing_is_carried_over(make: Make) -> None:
+    node = at_hand(make, "blue", "green", data=COPY, fallback=())
+    node.ask("switch", stick="blue")
+    node.ask("eject", stick="green")
+    pull(node, "blue")
+    node.run_for(30)
+    assert node.phase == "STOPPED"
+    with pytest.raises(RefusedError) as refused:
+        node.ask("switch", stick="green", data=COPY)
+    assert refused.value.reason == "NotServing"
+    node.ask("switch", stick="green")
+    assert node.serving() == "green"
+    assert "green" in node.world.media["green"].images
+
+
 def test_an_ejection_to_a_stick_is_a_planned_move_and_carries_what_the_role_carries(
     make: Make,
 ) -> None:
