@@ -216,7 +216,10 @@ def _told(device: BlockDevice, stick: Stick | None, observation: Observation) ->
     """
     inspection = observation.inspection(device.incarnation)
     if inspection is None:
-        return []
+        # Still where a copy put it, and nobody has asked it since: its copy was cut off.
+        aside = observation.aside_mount
+        left = aside is not None and aside.number == device.number
+        return [Reason.INCOMPLETE] if left else []
     manifest = inspection.manifest
     if manifest is None:
         return [Reason.INCOMPLETE] if inspection.failure in MANIFEST_FAILURES else []

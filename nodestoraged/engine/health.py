@@ -149,8 +149,9 @@ class Health:
             self.kubelet = await self._effects.prover.read_kubelet()
 
     def expire(self) -> None:
-        """The next pass reads a new proof."""
+        """The next pass reads a new proof, and looks anew at a database that was damaged."""
         self._proof_key = None
+        self.database = None
 
     def _proof_lasts(self) -> float:
         """A chain that does not hold is looked at again sooner: its cause may be gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nodestoraged.core.select import MANIFEST_FAILURES
 from nodestoraged.engine.observer import Memory
 from nodestoraged.model.candidate import Candidate, Verdict
+from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.manifest import Inspection
 from nodestoraged.model.observation import Observation, Setback
@@ -13,6 +14,7 @@ from nodestoraged.ports import Ports
 
 #: A read-only mount, one small file; a stick that takes longer is not fit to serve.
 INSPECT_SECONDS = 15.0
+CHECK_SECONDS = 30.0
 #: What a failed reading says of the stick itself, for as long as it is in.
 _FAULTS = {"IoError": Reason.IO_ERROR, "FsckFailed": Reason.FSCK_FAILED}
 
@@ -56,6 +58,8 @@ class Inspector:
                 found = await sticks.inspect_mounted(path, deadline_seconds=INSPECT_SECONDS)
             else:
                 found = await sticks.inspect(device, deadline_seconds=INSPECT_SECONDS)
+            if found.failure == Reason.FSCK_FAILED and path is None:
+                found = await self._mended(device)
         except StepTimeout as error:
             found = Inspection(failure=error.reason)
             fault: Reason | None = Reason.HUNG
@@ -71,3 +75,17 @@ class Inspector:
                 "inspection", f"{candidate.name} could not be read: {found.failure}"
             )
         return found
+
+    async def _mended(self, device: BlockDevice) -> Inspection:
+        """What the kernel would not mount may be mended: it is checked, and read once more.
+
+        A check that takes long is left to the operation that needs it, and nothing is held
+        against the stick.
+        """
+        try:
+            await self._ports.disks.check(device, deadline_seconds=CHECK_SECONDS)
+        except StepTimeout:
+            return Inspection(failure="NotChecked")
+        except StepError as error:
+            return Inspection(failure=error.reason)
+        return await self._ports.sticks.inspect(device, deadline_seconds=INSPECT_SECONDS)

@@ -259,10 +259,12 @@ class Reconciler:
 
     def _forget_inspections(self) -> None:
         """What an idle stick said is asked anew: an operation may have written it."""
-        serving = self.ports.mounts.read().at(self.memory.profile.root)
-        kept = serving.number if serving else None
+        table = self.ports.mounts.read()
+        # What still lies aside cannot be asked, and what was written to it last is known.
+        mounted = (table.at(self.memory.profile.root), table.at(self.memory.aside))
+        kept = {mount.number for mount in mounted if mount is not None}
         for incarnation in list(self.memory.inspections):
-            if incarnation.number != kept:
+            if incarnation.number not in kept:
                 del self.memory.inspections[incarnation]
 
     def _acts(self, decision: Decision, observation: Observation) -> bool:

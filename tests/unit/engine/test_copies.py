@@ -268,6 +268,17 @@ def test_an_ejection_to_a_stick_is_a_planned_move_and_carries_what_the_role_carr
     assert node.world.media["green"].images == MINE
 
 
+def test_half_a_copy_that_still_lies_aside_takes_nothing_over(make: Make) -> None:
+    node = at_hand(make, "blue", "green", quarantine_seconds=0.001)
+    node.ask("switch", stick="blue")
+    node.inject({5: "yank blue"})
+    node.ask("switch", stick="green", data=COPY)
+    assert node.world.faults.fired
+    assert "copy-warm" in node.world.trace
+    assert node.serving() == "internal"
+    assert judged(node, "green") == "waiting Incomplete"
+
+
 # -- generations ----------------------------------------------------------------------------
 
 
