@@ -68,6 +68,10 @@ deb: deps ## Build dist/nodestoraged_VERSION_all.deb
 	packaging/deb/build dist
 	@ls -l $(DEB)
 
+.PHONY: bench
+bench: venv ## Measure everything against its anchors; writes benchmarks/RESULTS.md
+	$(PYTHON) -m benchmarks
+
 .PHONY: demo
 demo: venv ## Watch a stick come, be trusted, serve and be pulled out
 	$(PYTHON) demo/demo.py
