@@ -239,13 +239,31 @@ def _may_serve(candidate: Candidate, data: DataPolicy) -> bool:
 
 
 def _by_policy(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
-    best = policy.choose(candidates, role, observation)
+    best = policy.choose(_completed(candidates, observation, role), role, observation)
     if best is None:
         return _nobody(observation, candidates, role)
     if best.verdict is Verdict.ACTIVE:
         return Keep(reason=_resting_reason(observation, candidates))
     move = _move_to(best, observation, candidates, automatic=True)
     return replace(move, data=_carried(best, observation, role)) if isinstance(move, Move) else move
+
+
+def _completed(candidates: Candidates, observation: Observation, role: RoleConfig) -> Candidates:
+    """The candidates, with those admitted that lack nothing but the copy that a move makes anyway.
+
+    Not the stick that served last: what is on it is never replaced by itself.
+    """
+    if _served(role.data, observation) is not DataPolicy.COPY:
+        return candidates
+    last = observation.intent.last_active
+    return tuple(
+        replace(c, verdict=Verdict.STANDBY, reasons=())
+        if c.reasons == (Reason.INCOMPLETE,)
+        and may_interrupt(c.device, observation)
+        and not (last is not None and last.matches(c.device))
+        else c
+        for c in candidates
+    )
 
 
 def _carried(target: Candidate, observation: Observation, role: RoleConfig) -> DataPolicy:

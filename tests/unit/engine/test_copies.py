@@ -268,6 +268,33 @@ def test_an_ejection_to_a_stick_is_a_planned_move_and_carries_what_the_role_carr
     assert node.world.media["green"].images == MINE
 
 
+def test_a_plug_makes_a_half_copy_whole_where_the_role_copies_anyway(make: Make) -> None:
+    node = at_hand(make, "blue", "green", data=COPY, collision=Collision.NEWEST)
+    node.ask("switch", stick="blue")
+    node.ask("switch", stick="auto")
+    pull(node, "green")
+    green = node.world.media["green"]
+    green.manifest, green.torn = manifest(complete=False), True
+    plug(node, "green")
+    assert node.serving() == "green"
+    assert green.images == MINE
+    assert green.manifest is not None
+    assert green.manifest.complete
+
+
+def test_a_half_copy_on_the_stick_that_served_last_is_left_to_a_person(make: Make) -> None:
+    node = at_hand(make, "blue", data=COPY)
+    node.ask("switch", stick="blue")
+    node.ask("switch", stick="internal")
+    pull(node, "blue")
+    blue = node.world.media["blue"]
+    blue.manifest, blue.torn = manifest(complete=False), True
+    node.ask("switch", stick="auto")
+    plug(node, "blue")
+    assert node.serving() == "internal"
+    assert judged(node, "blue") == "waiting Incomplete"
+
+
 def test_half_a_copy_that_still_lies_aside_takes_nothing_over(make: Make) -> None:
     node = at_hand(make, "blue", "green", quarantine_seconds=0.001)
     node.ask("switch", stick="blue")
