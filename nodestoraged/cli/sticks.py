@@ -62,10 +62,17 @@ def generation(stick: object) -> str:
     return ", ".join(part for part in parts if part)
 
 
+#: Origins that are no place to copy from.
+_ORIGINS = {
+    "": "", "empty": "begun empty", "by hand": "made by hand", "active": "copied from what served",
+}  # fmt: skip
+
+
 def origin(stick: object) -> str:
     """Where its data came from, in words: `copied from internal`."""
     word = text(stick, "origin")
-    return "begun empty" if word == "empty" else f"copied from {word}" if word else ""
+    known = _ORIGINS.get(word)
+    return known if known is not None else f"copied from {word}"
 
 
 def pods(count: float) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nodestoraged.core import policy
+from nodestoraged.core import carryover, policy
 from nodestoraged.core.select import may_interrupt
 from nodestoraged.model.candidate import Candidate, Verdict
 from nodestoraged.model.config import Collision, DataPolicy, Fallback, RoleConfig
@@ -204,9 +204,10 @@ def _by_wish(observation: Observation, candidates: Candidates, role: RoleConfig)
         return Move(
             kind=OperationKind.RETURN, target=None, automatic=False, reason=Reason.WISH_INTERNAL
         )
-    data = _served(wish.data or role.data, observation)
+    data = carryover.served(wish.data or role.data, observation)
     target = next(
-        (c for c in candidates if policy.wished(c, observation) and _may_serve(c, data)), None
+        (c for c in candidates if policy.wished(c, observation) and carryover.may_serve(c, data)),
+        None,
     )
     if target is None:
         return _by_policy(observation, candidates, role)
@@ -232,54 +233,18 @@ def _wash(observation: Observation, candidates: Candidates) -> PowerWash | None:
     return PowerWash(target=known, tier=wash.tier)
 
 
-def _may_serve(candidate: Candidate, data: DataPolicy) -> bool:
-    """Admitted, or lacking nothing but the copy that was asked for."""
-    resumed = data is DataPolicy.COPY and candidate.reasons == (Reason.INCOMPLETE,)
-    return candidate.admitted or resumed
-
-
 def _by_policy(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
-    best = policy.choose(_completed(candidates, observation, role), role, observation)
+    best = policy.choose(carryover.completed(candidates, observation, role), role, observation)
     if best is None:
         return _nobody(observation, candidates, role)
     if best.verdict is Verdict.ACTIVE:
         return Keep(reason=_resting_reason(observation, candidates))
     move = _move_to(best, observation, candidates, automatic=True)
-    return replace(move, data=_carried(best, observation, role)) if isinstance(move, Move) else move
-
-
-def _completed(candidates: Candidates, observation: Observation, role: RoleConfig) -> Candidates:
-    """The candidates, with those admitted that lack nothing but the copy that a move makes anyway.
-
-    Not the stick that served last: what is on it is never replaced by itself.
-    """
-    if _served(role.data, observation) is not DataPolicy.COPY:
-        return candidates
-    last = observation.intent.last_active
-    return tuple(
-        replace(c, verdict=Verdict.STANDBY, reasons=())
-        if c.reasons == (Reason.INCOMPLETE,)
-        and may_interrupt(c.device, observation)
-        and not (last is not None and last.matches(c.device))
-        else c
-        for c in candidates
+    return (
+        replace(move, data=carryover.carried(best, observation, role))
+        if isinstance(move, Move)
+        else move
     )
-
-
-def _carried(target: Candidate, observation: Observation, role: RoleConfig) -> DataPolicy:
-    """What an automatic move carries over.
-
-    The stick that served last comes back with its own data: what served in its place must not
-    be copied over it.
-    """
-    last = observation.intent.last_active
-    back = last is not None and last.matches(target.device)
-    return DataPolicy.KEEP if back else _served(role.data, observation)
-
-
-def _served(data: DataPolicy, observation: Observation) -> DataPolicy:
-    """Where no root is permitted nothing serves that could be carried over."""
-    return DataPolicy.KEEP if observation.intent.stopped else data
 
 
 def _move_to(
