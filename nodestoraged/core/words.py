@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodestoraged.core.sizes import gibibytes
+from nodestoraged.core.sizes import gibibytes, size
 from nodestoraged.model.candidate import Verdict
 from nodestoraged.model.config import Fallback
 from nodestoraged.model.decision import (
@@ -155,3 +155,20 @@ def of_decision(decision: Decision) -> str:
             return f"contain the loss of {decision.lost.name}"
         case _:
             return f"{type(decision).__name__.lower()}: {decision.reason}"
+
+
+def one_line(view: View) -> str:
+    """What the service manager shows of the role: what is being done, else where the root is."""
+    operation, name = view.operation, view.role.name
+    if operation is None:
+        device = view.observation.serving().device
+        stick = view.observation.registry.matching(device) if device else None
+        where = f" to {stick.name}" if stick else ""
+        return f"{name}: {view.phase}{where}"
+    progress = operation.progress
+    if progress is not None:
+        done, total = size(progress.bytes_done), size(progress.bytes_total)
+        rate = size(round(progress.bytes_per_second))
+        return f"{name}: copying to {operation.target.name}, {done} of {total}, {rate}/s"
+    step = operation.steps[-1].step if operation.steps else "begun"
+    return f"{name}: {operation.kind} to {operation.target.name}, {step}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from nodestoraged.core import words
 from nodestoraged.engine.effects import Effects
 from nodestoraged.engine.health import Health
 from nodestoraged.engine.observer import Memory
@@ -48,6 +49,7 @@ class Face:
         self.since = ports.clock.wall()
         self.operation: Operation | None = None
         self.view: View | None = None
+        self._line = ""
 
     def configure(self, role: RoleConfig, daemon: DaemonConfig) -> None:
         """Another configuration is shown from now on."""
@@ -73,7 +75,7 @@ class Face:
             self.set_phase(Phase.SWITCHING)
         if self.view is not None:
             self.view = replace(self.view, operation=operation, phase=self.phase, since=self.since)
-        self._changed()
+        self._tell()
 
     def errand_changed(self, operation: Operation) -> None:
         """An errand is shown like an operation while no move is under way."""
@@ -82,7 +84,7 @@ class Face:
             self.view = replace(self.view, operation=shown)
             if operation.result is not None:
                 self.view = replace(self.view, last=operation)
-        self._changed()
+        self._tell()
 
     def _version(self) -> str | None:
         """The runtime's version as it last told; it stays known while the runtime restarts."""
@@ -128,4 +130,12 @@ class Face:
             internal_space=self._health.internal_space,
             database_failure=self._health.database,
         )
+        self._tell()
+
+    def _tell(self) -> None:
+        """Readers are woken, and the service manager knows in one line what there is to know."""
+        line = words.one_line(self.view) if self.view is not None else ""
+        if line != self._line:
+            self._line = line
+            self._ports.notifier.status(line)
         self._changed()

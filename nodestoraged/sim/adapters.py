@@ -216,6 +216,7 @@ class SimNotifier:
 
     def status(self, text: str) -> None:
         """A line."""
+        self._world.status_line = text
 
     def extend(self, seconds: float) -> None:
         """More time."""

@@ -52,6 +52,9 @@ PROFILE = RuntimeProfile(
 class World:
     """One node's hardware, kernel, services and disk, with a virtual clock."""
 
+    #: What the service manager was told last.
+    status_line = ""
+
     def __init__(self, role: RoleConfig) -> None:
         self.role = role
         self.now = 100.0

@@ -119,9 +119,15 @@ def test_a_disk_with_something_on_it_is_overwritten_only_by_its_serial(node: Dem
         "prepare", used.devnode, "--whole-disk", "--wipe", "--yes", "/dev/sda", check=False
     )
     assert wrong.returncode == 6
-    node.ctl("prepare", used.devnode, "--whole-disk", "--wipe", "--yes", used.devnode, "--empty")
+    source = node.base / "source"
+    (source / "io.containerd.content.v1.content").mkdir(parents=True)
+    (source / "io.containerd.content.v1.content/blob").write_bytes(b"x" * 5000)
+    words = ("--whole-disk", "--wipe", "--yes", used.devnode, "--from", str(source))
+    node.ctl("prepare", used.devnode, *words)
     told = [each for each in node.role()["candidates"] if each["devnode"] == used.devnode]
     assert [(each["label"], each["complete"]) for each in told] == [("containerd-opt", True)]
+    assert [each["origin"] for each in told] == [str(source)]
+    assert last(node)["copiedBytes"] >= 5000
 
 
 @on_a_node(seconds=120)
@@ -187,3 +193,38 @@ def test_each_tier_of_a_powerwash_leaves_a_node_that_works(node: DemoNode) -> No
     node.until(lambda: node.pods() > 0, 60)
     assert node.role()["phase"] == "BOUND"
     assert last(node)["kind"] == "powerwash"
+
+
+@on_a_node(extra='data = "pinned"', seconds=120)
+def test_pinned_and_local_images_go_along_and_no_others(node: DemoNode) -> None:
+    node.until(lambda: node.pods() > 0, 60)
+    local = next(name for name in images(node) if name.startswith("localhost/"))
+    node.containerd.ctr("-n", "k8s.io", "images", "tag", local, "example.org/pulled:1")
+    settled(node)
+    blue = node.plug("blue")
+    node.until(lambda: candidate(node, blue.devnode) is not None)
+    node.ctl("switch", blue.devnode)
+    node.until(lambda: node.pods() > 0, 60)
+    assert local in images(node)
+    assert "example.org/pulled:1" not in images(node)
+    assert last(node)["data"] == "pinned"
+
+
+@on_a_node(seconds=120)
+def test_an_xfs_stick_is_prepared_measured_and_copied_to(node: DemoNode) -> None:
+    node.until(lambda: node.pods() > 0, 60)
+    before = images(node)
+    settled(node)
+    blank = node.base / "blank.img"
+    with blank.open("wb") as stream:
+        stream.truncate(5 << 30)
+    disk = node.attach("blank", blank)
+    words = ("--whole-disk", "--fs", "xfs", "--name", "blue", "--check", "--empty")
+    node.ctl("prepare", disk.devnode, *words)
+    told = {each["name"]: each for each in node.role()["candidates"]}["blue"]
+    assert (told["fstype"], told["label"], told["complete"]) == ("xfs", "ctrd-opt", True)
+    assert told["quality"]["writeRate"] > 0
+    node.ctl("switch", "blue", "--copy")
+    assert serving(node)["fstype"] == "xfs"
+    node.until(lambda: node.pods() > 0, 60)
+    assert images(node) == before

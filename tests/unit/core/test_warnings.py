@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from nodestoraged.core import report, warnings
+from nodestoraged.core import report, warnings, words
 from nodestoraged.model.config import DataPolicy, Fallback, RoleConfig
 from nodestoraged.model.copy import CopyPass, CopyProgress
 from nodestoraged.model.manifest import Quality
+from nodestoraged.model.mount import MountTable
+from nodestoraged.model.operation import RootRef, StepRecord
 from nodestoraged.model.view import View
 from nodestoraged.sim.node import SimNode
 
@@ -133,3 +135,26 @@ def test_a_copy_is_told_with_its_progress_and_afterwards_with_its_truth(view):
     over = replace(running, progress=None, copied_bytes=7, copied_stopped_bytes=1)
     told = report.operation(over)
     assert (told["progress"], told["copiedBytes"], told["copiedStoppedBytes"]) == (None, 7, 1)
+
+
+# -- the line of the service manager ------------------------------------------------------------
+
+
+def test_one_line_says_where_the_root_is_or_what_is_being_done(view: View) -> None:
+    assert view.operation is None
+    assert words.one_line(view) == "containerd: BOUND to blue"
+    bare = replace(view, observation=replace(view.observation, mounts=MountTable()))
+    assert words.one_line(bare) == "containerd: BOUND"
+    assert view.last is not None
+    begun = replace(view.last, result=None, target=RootRef(identity=None, name="green"), steps=())
+    assert words.one_line(replace(view, operation=begun)).endswith(f"{begun.kind} to green, begun")
+    step = StepRecord(step="pods stopped", started_at=1.0)
+    running = replace(view, operation=replace(begun, steps=(step,)))
+    assert words.one_line(running).endswith("to green, pods stopped")
+    progress = CopyProgress(
+        stage=CopyPass.WARM, bytes_done=1 << 20, bytes_total=3 << 20, bytes_per_second=2048.0
+    )
+    copying = replace(view, operation=replace(begun, progress=progress))
+    assert words.one_line(copying) == (
+        "containerd: copying to green, 1.0 MiB of 3.0 MiB, 2.0 KiB/s"
+    )

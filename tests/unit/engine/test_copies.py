@@ -70,6 +70,7 @@ def test_a_switch_with_copy_goes_in_two_passes_and_the_stick_says_what_it_is(mak
     assert (told.complete, told.generation, told.node) == (True, 1, NODE)
     assert (told.origin, told.role) == ("internal", "containerd")
     assert (done(node).data, done(node).copied_bytes) == (COPY, 1 << 30)
+    assert node.world.status_line == "containerd: BOUND to blue"
     assert done(node).copied_stopped_bytes == 0
     assert not node.world.aside
 
