@@ -62,8 +62,10 @@ async def observe(
         if root is not None and not ports.devices.exists(root.number)
         else frozenset()
     )
-    units = await _units(ports, profile)
-    shutting_down = await ports.services.shutting_down()
+    # At once: each answer over D-Bus that is waited for by itself is a wake-up of the process.
+    units, shutting_down = await asyncio.gather(
+        _units(ports, profile), ports.services.shutting_down()
+    )
     # From here on nothing is awaited: what a request or an operation has just written is seen.
     _count, last_insertion = ports.devices.insertions()
     present = {device.incarnation for device in devices}
@@ -148,5 +150,4 @@ def directory_slot(
 
 async def _units(ports: Ports, profile: RuntimeProfile) -> tuple[Unit, ...]:
     names = dict.fromkeys((*profile.runtime_units, *profile.kubelet_units))
-    # At once: each answer over D-Bus that is waited for by itself is a wake-up of the process.
     return tuple(await asyncio.gather(*(ports.services.unit(name) for name in names)))

@@ -224,17 +224,25 @@ class _Connection:
 async def _read(connection: _Connection, name: str) -> Facts:
     """LoadUnit also knows units that nobody has loaded yet; a missing one gets an object too."""
     path = str((await connection.call("LoadUnit", name)).body[0])
-    seen = await connection.properties(path, f"{_SYSTEMD}.Unit")
+    # At once: each answer that is waited for by itself is a wake-up of the process.
+    seen, main_pid, result = await asyncio.gather(
+        connection.properties(path, f"{_SYSTEMD}.Unit"),
+        _service_property(connection, name, path, "MainPID"),
+        _service_property(connection, name, path, "Result"),
+    )
     job: dict[str, object] = {}
     queued = seen.get("Job")  # (number, path); the number is 0 where there is none
     if isinstance(queued, list) and queued[0]:
         with contextlib.suppress(DeniedError):  # it ended in between
             job = await connection.properties(str(queued[1]), f"{_SYSTEMD}.Job")
-    main_pid = result = None
-    if name.endswith(".service"):
-        main_pid = await connection.one_property(path, f"{_SYSTEMD}.Service", "MainPID")
-        result = await connection.one_property(path, f"{_SYSTEMD}.Service", "Result")
     return facts_from_properties(name, seen, job=job, main_pid=main_pid, result=result)
+
+
+async def _service_property(connection: _Connection, name: str, path: str, key: str) -> object:
+    """None for a unit of another kind, which has no such property."""
+    if not name.endswith(".service"):
+        return None
+    return await connection.one_property(path, f"{_SYSTEMD}.Service", key)
 
 
 async def _connect(bus_socket: str) -> _Connection:
