@@ -1,0 +1,172 @@
+"""The completions offer what is declared, and never run what somebody wrote on a stick."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nodestoraged.cli import main
+from nodestoraged.cli.render import FORMATS
+from nodestoraged.model.phase import Phase
+
+TOP = Path(__file__).parents[3]
+GENERATOR = TOP / "packaging" / "completions" / "generate.py"
+#: A stick's name is anybody's text: this one would make a file if a shell ran it.
+NASTY = "blue$(touch hit)`touch hit`"
+STICKS = ("blue", "blueish", NASTY, "green")
+DRIVER = """
+source "$1"; shift
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+_nodestoragectl
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    """The generator's files, made as a build makes them: PATH is all of the environment."""
+    directory = tmp_path_factory.mktemp("completions")
+    subprocess.run(
+        ["/usr/bin/python3", "-B", str(GENERATOR), str(directory)],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        cwd="/",
+        check=True,
+    )
+    return directory
+
+
+@pytest.fixture
+def reply(written, tmp_path):
+    """What bash offers for the last of the words, with a daemon that knows STICKS."""
+    program = tmp_path / "bin" / "nodestoragectl"
+    program.parent.mkdir()
+    answers = {"list -o name": STICKS, "operations -o name": ("7", "6")}
+    cases = "".join(
+        f"'{asked}') cat <<'END'\n{chr(10).join(lines)}\nEND\n;;\n"
+        for asked, lines in answers.items()
+    )
+    program.write_text(f'#!/bin/sh\necho "$*" >>asked\ncase "$*" in\n{cases}esac\n')
+    program.chmod(0o755)
+
+    def ask(*words: str) -> list[str]:
+        done = subprocess.run(
+            ["bash", "--norc", "-c", DRIVER, "driver", str(written / "nodestoragectl"),
+             "nodestoragectl", *words],
+            cwd=tmp_path,
+            env={"PATH": f"{program.parent}:{os.defpath}"},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+        return [line for line in done.stdout.splitlines() if line]
+
+    return ask
+
+
+def test_the_first_word_is_any_verb(reply):
+    assert reply("") == [*main.VERBS, "--help", "--version"]
+    assert reply("re") == ["resume", "rename", "relist", "reclaim"]
+
+
+def test_a_dash_offers_the_options_of_the_verb(reply):
+    assert reply("switch", "--") == [
+        "--copy", "--keep", "--data", "--rate", "--no-wait", "--role", "--help",
+    ]  # fmt: skip
+    assert reply("prepare", "sdb", "--wh") == ["--whole-disk"]
+    assert reply("is-bound", "-") == ["-q", "--quiet", "--role", "-h", "--help"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("switch", "blue", "--data", ""), ["keep", "copy", "pinned"]),
+        (("wait", "--for", ""), [phase.value for phase in Phase]),
+        (("wait", "--for", "S"), ["SWITCHING", "STOPPED"]),
+        (("status", "-o", ""), list(FORMATS)),
+        (("status", "--output", "json"), ["json", "jsonl"]),
+        (("prepare", "sdb", "--fs", ""), ["ext4", "xfs"]),
+        (("config", ""), ["validate", "show", "default", "set"]),
+        (("config", "set", "role.containerd.profile.h"), ["role.containerd.profile.healthz_port"]),
+        (("explain", "NotEn"), ["NotEnrolled"]),
+        (("wait", "--timeout", ""), []),
+        (("rename", "blue", ""), []),
+        (("no-such-verb", ""), []),
+    ],
+)
+def test_fixed_words_are_offered_where_they_fit(reply, words, offered):
+    assert reply(*words) == offered
+
+
+def test_fixed_words_are_offered_without_asking_the_daemon(reply, tmp_path):
+    reply("switch", "blue", "--data", "")
+    reply("wait", "--for", "")
+    assert not (tmp_path / "asked").exists()
+
+
+def test_sticks_are_asked_for_where_a_stick_is_meant(reply):
+    assert reply("forget", "gr") == ["green"]
+    assert reply("switch", "--copy", "g") == ["green"]
+    assert reply("switch", "--rate", "20M", "")[:2] == ["auto", "internal"]
+    assert reply("plan", "--to", "i") == ["internal"]
+    assert reply("abort", "") == ["7", "6"]
+
+
+def test_a_name_that_looks_like_a_command_is_quoted_and_never_run(reply, tmp_path):
+    offered = reply("forget", "blue")
+    assert len(offered) == 3
+    quoted = offered[2]
+    echoed = subprocess.run(
+        ["bash", "-c", f"printf %s {quoted}"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert echoed.stdout == NASTY
+    assert not (tmp_path / "hit").exists()
+
+
+def test_the_other_shells_know_every_verb_and_long_option(written):
+    bash = (written / "nodestoragectl").read_text()
+    zsh = (written / "_nodestoragectl").read_text()
+    fish = (written / "nodestoragectl.fish").read_text()
+    assert zsh.startswith("#compdef nodestoragectl\n")
+    for verb in main.VERBS:
+        options = re.search(rf"^ +{verb}\) options='([^']*)'", bash, flags=re.MULTILINE)
+        assert options, verb
+        described = zsh.partition(f"        {verb})\n")[2].partition(";;")[0]
+        for option in options[1].split():
+            assert f"){option}[" in described, (verb, option)
+            dashed = f"-l {option[2:]} " if option.startswith("--") else f"-s {option[1:]} "
+            line = f"'__nodestoragectl_verb {verb}' "
+            assert any(
+                line in one and f" {dashed}" in f"{one} " for one in fish.splitlines()
+            ), (verb, option)  # fmt: skip
+        assert f"-n __fish_is_first_token -a {verb} " in fish
+
+
+@pytest.mark.parametrize("name", ["_nodestoragectl", "nodestoragectl.fish"])
+def test_quotes_are_closed_in_each_line(written, name):
+    for line in (written / name).read_text().splitlines():
+        bare = line.replace("'\\''", "").replace("\\'", "")
+        assert bare.count("'") % 2 == 0, line
+
+
+@pytest.mark.parametrize(
+    ("shell", "name"),
+    [("bash", "nodestoragectl"), ("zsh", "_nodestoragectl"), ("fish", "nodestoragectl.fish")],
+)
+def test_the_shell_takes_the_syntax(written, shell, name):
+    subprocess.run([shell, "-n", str(written / name)], check=True)
+
+
+def test_shellcheck_finds_nothing(written):
+    done = subprocess.run(
+        ["shellcheck", "--shell", "bash", str(written / "nodestoragectl")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
