@@ -247,6 +247,7 @@ def _usable(request: Request, s: Situation) -> Candidate:
         Reason.STALE,
         Reason.FOREIGN_NODE,
         Reason.INCOMPLETE,
+        Reason.UNREAD,
     }
     # A failed check is worth another try when a person asks; what udev says is not.
     for reason in target.reasons:

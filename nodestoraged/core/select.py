@@ -222,7 +222,10 @@ def _told(device: BlockDevice, stick: Stick | None, observation: Observation) ->
         return [Reason.INCOMPLETE] if left else []
     manifest = inspection.manifest
     if manifest is None:
-        return [Reason.INCOMPLETE] if inspection.failure in MANIFEST_FAILURES else []
+        if inspection.failure is None:
+            return []
+        broken = inspection.failure in MANIFEST_FAILURES
+        return [Reason.INCOMPLETE if broken else Reason.UNREAD]
     if not manifest.complete:
         return [Reason.INCOMPLETE]
     if manifest.node != observation.node:

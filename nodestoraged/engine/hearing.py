@@ -70,8 +70,7 @@ async def heard(reconciler: Reconciler, request: Request) -> Situation:
     if named.stick is None:
         store.save_registry(store.registry().with_stick(stick))
     try:
-        found = await reconciler.inspector.inspect(named, None)
-        reconciler.memory.inspections[named.device.incarnation] = found
+        await reconciler.inspector.ask(named)
         asked = await situation(reconciler, request)
         requests.apply(request, asked)
     except BaseException:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 from nodestoraged.core.select import MANIFEST_FAILURES
 from nodestoraged.engine.observer import Memory
 from nodestoraged.model.candidate import Candidate, Verdict
-from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.device import BlockDevice, Incarnation
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.manifest import Inspection
 from nodestoraged.model.observation import Observation, Setback
@@ -14,7 +17,10 @@ from nodestoraged.ports import Ports
 
 #: A read-only mount, one small file; a stick that takes longer is not fit to serve.
 INSPECT_SECONDS = 15.0
-CHECK_SECONDS = 30.0
+#: Of a file system that the kernel would not mount.
+CHECK_SECONDS = 120.0
+#: A stick that could not be read is asked again so much later.
+AGAIN_SECONDS = 30.0
 #: What a failed reading says of the stick itself, for as long as it is in.
 _FAULTS = {"IoError": Reason.IO_ERROR, "FsckFailed": Reason.FSCK_FAILED}
 
@@ -25,6 +31,7 @@ class Inspector:
     def __init__(self, ports: Ports, memory: Memory) -> None:
         self._ports = ports
         self._memory = memory
+        self._lock = asyncio.Lock()
 
     async def look(self, observation: Observation, candidates: tuple[Candidate, ...]) -> bool:
         """One stick that was not asked yet has been; True if there was one.
@@ -32,8 +39,7 @@ class Inspector:
         A stick that is mounted by somebody else, or unusable, is left alone.
         """
         for candidate in candidates:
-            incarnation = candidate.device.incarnation
-            if incarnation in self._memory.inspections or not candidate.trusted:
+            if not candidate.trusted or self._asked(candidate.device.incarnation):
                 continue
             if candidate.verdict in {Verdict.UNUSABLE, Verdict.DELISTED}:
                 continue
@@ -43,13 +49,33 @@ class Inspector:
             whole = candidate.device.directory is None
             if not active and whole and observation.mounts.of(candidate.device.number):
                 continue
-            self._memory.inspections[incarnation] = await self.inspect(
-                candidate, observation.profile.root if active else None
-            )
+            await self.ask(candidate, observation.profile.root if active else None)
             return True
         return False
 
-    async def inspect(self, candidate: Candidate, mounted_at: str | None) -> Inspection:
+    async def ask(self, candidate: Candidate, mounted_at: str | None = None) -> Inspection:
+        """What this stick says is known.
+
+        One stick at a time, whoever asks: a device that is being read is busy for everybody
+        else, and that must not be taken for what it says.
+        """
+        incarnation = candidate.device.incarnation
+        async with self._lock:
+            if not self._asked(incarnation):
+                found = await self._inspect(candidate, mounted_at)
+                now = self._ports.clock.boottime()
+                self._memory.inspections[incarnation] = replace(found, asked_at=now)
+            return self._memory.inspections[incarnation]
+
+    def _asked(self, incarnation: Incarnation) -> bool:
+        """True if it is known what it says, or was tried in vain a moment ago."""
+        known = self._memory.inspections.get(incarnation)
+        if known is None:
+            return False
+        vain = known.failure is not None and known.failure not in MANIFEST_FAILURES
+        return not vain or self._ports.clock.boottime() - known.asked_at < AGAIN_SECONDS
+
+    async def _inspect(self, candidate: Candidate, mounted_at: str | None) -> Inspection:
         """What this stick says; a failure that is the stick's own is held against it."""
         device, sticks = candidate.device, self._ports.sticks
         path = device.directory or mounted_at
@@ -79,8 +105,7 @@ class Inspector:
     async def _mended(self, device: BlockDevice) -> Inspection:
         """What the kernel would not mount may be mended: it is checked, and read once more.
 
-        A check that takes long is left to the operation that needs it, and nothing is held
-        against the stick.
+        A check that takes too long leaves the stick unread, and nothing is held against it.
         """
         try:
             await self._ports.disks.check(device, deadline_seconds=CHECK_SECONDS)

@@ -52,10 +52,11 @@ class Inspection:
     """What reading a trusted stick found: its manifest, and how full it is.
 
     `manifest` None with `failure` None is a stick without one.  `failure` is the reason word of
-    a reading that failed; such a stick is judged by it.
+    a reading that failed; such a stick is judged by it.  `asked_at` is in boot-time seconds.
     """
 
     manifest: Manifest | None = None
     capacity_bytes: int | None = None
     available_bytes: int | None = None
     failure: str | None = None
+    asked_at: float = 0.0

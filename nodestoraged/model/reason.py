@@ -21,6 +21,7 @@ class Reason(StrEnum):
     STALE = "Stale"
     FOREIGN_NODE = "ForeignNode"
     INCOMPLETE = "Incomplete"
+    UNREAD = "Unread"
     RUNTIME_RUNNING = "RuntimeRunning"
     RUNTIME_NOT_INSTALLED = "RuntimeNotInstalled"
     QUARANTINED = "Quarantined"
@@ -81,6 +82,7 @@ MEANINGS: dict[Reason, str] = {
     Reason.STALE: "It is an older copy of a stick that has served here since.",
     Reason.FOREIGN_NODE: "It was prepared on, or active in, another node.",
     Reason.INCOMPLETE: "A copy onto it was begun and never finished.",
+    Reason.UNREAD: "It could not be asked what is on it; that is tried again by itself.",
     Reason.RUNTIME_RUNNING: "Using it now would stop a running runtime; it is taken at the next"
     " boot, at an insertion, or by `nodestoragectl switch`.",
     Reason.RUNTIME_NOT_INSTALLED: "The container runtime of this role is not installed.",

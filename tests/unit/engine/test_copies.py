@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from nodestoraged.model.config import Collision, DataPolicy
+from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.errors import RefusedError
-from nodestoraged.model.manifest import Manifest
+from nodestoraged.model.manifest import Inspection, Manifest
 from nodestoraged.model.operation import Operation
 from nodestoraged.sim.node import SimNode
 from nodestoraged.sim.world import NODE
@@ -305,6 +306,27 @@ def test_half_a_copy_that_still_lies_aside_takes_nothing_over(make: Make) -> Non
     assert "copy-warm" in node.world.trace
     assert node.serving() == "internal"
     assert judged(node, "green") == "waiting Incomplete"
+
+
+def test_a_stick_that_could_not_be_read_is_not_used_and_is_asked_again(make: Make) -> None:
+    node = at_hand(make, "blue")
+    sticks = node.reconciler.ports.sticks
+    told, answers = sticks.inspect, [Inspection(failure="MountedElsewhere")]
+
+    async def busy(device: BlockDevice, *, deadline_seconds: float) -> Inspection:
+        return answers.pop() if answers else await told(device, deadline_seconds=deadline_seconds)
+
+    sticks.inspect = busy  # type: ignore[method-assign]
+    pull(node, "blue")
+    node.world.plug("blue")
+    node.run_for(5)
+    assert node.serving() == "internal"
+    assert judged(node, "blue") == "waiting Unread"
+    with pytest.raises(RefusedError) as refused:
+        node.say("switch", stick="blue")
+    assert refused.value.reason == "Unread"
+    node.run_for(60)
+    assert node.serving() == "blue"
 
 
 # -- generations ----------------------------------------------------------------------------
