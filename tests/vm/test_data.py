@@ -335,6 +335,7 @@ def test_clones_old_copies_and_sticks_of_other_nodes_are_told_and_adopted(
     node.ctl("eject --to internal")
     node.wait_phase("INTERNAL")
     node.machine.yank(blue)
+    node.until("role['candidates'] == []")
     twin = new_stick.clone(blue, "TWIN01")
     old = clone_stick(blue, blue.path.with_suffix(".old"), serial=blue.serial)
     node.plug(blue)
