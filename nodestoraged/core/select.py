@@ -22,6 +22,7 @@ from nodestoraged.model.candidate import UNUSABLE, Candidate, Verdict
 from nodestoraged.model.config import RoleConfig, Trust
 from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.errors import NotFoundError
+from nodestoraged.model.manifest import Inspection
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Stick
@@ -62,18 +63,25 @@ def slot_candidates(slot: BlockDevice | None, observation: Observation) -> tuple
 
 
 def named_and_unread(word: str, situation: Situation) -> Candidate | None:
-    """The stick that a verb names, if it could be read and has not been yet."""
+    """The stick that a verb names, if it could be read and has not been yet, or in vain."""
     try:
         found = resolve(word, situation.candidates, situation.observation.registry).candidate
     except NotFoundError:
         return None
-    observation = situation.observation
-    if found is None or observation.inspection(found.device.incarnation) is not None:
+    if found is None:
+        return None
+    known = situation.observation.inspection(found.device.incarnation)
+    if known is not None and not in_vain(known):
         return None
     refused = {Reason.TRUST_NONE, Reason.CLONE}.intersection(found.reasons)
     if refused or found.verdict in {Verdict.ACTIVE, Verdict.UNUSABLE, Verdict.DELISTED}:
         return None
     return found
+
+
+def in_vain(inspection: Inspection) -> bool:
+    """True if the stick could not be asked; a broken manifest is an answer."""
+    return inspection.failure is not None and inspection.failure not in MANIFEST_FAILURES
 
 
 def _claimants(observation: Observation, role: RoleConfig) -> list[BlockDevice]:

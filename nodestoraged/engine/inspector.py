@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from nodestoraged.core.select import MANIFEST_FAILURES
+from nodestoraged.core.select import in_vain
 from nodestoraged.engine.observer import Memory
 from nodestoraged.model.candidate import Candidate, Verdict
 from nodestoraged.model.device import BlockDevice, Incarnation
@@ -39,7 +39,7 @@ class Inspector:
         A stick that is mounted by somebody else, or unusable, is left alone.
         """
         for candidate in candidates:
-            if not candidate.trusted or self._asked(candidate.device.incarnation):
+            if not candidate.trusted or self._lately(candidate.device.incarnation):
                 continue
             if candidate.verdict in {Verdict.UNUSABLE, Verdict.DELISTED}:
                 continue
@@ -54,26 +54,27 @@ class Inspector:
         return False
 
     async def ask(self, candidate: Candidate, mounted_at: str | None = None) -> Inspection:
-        """What this stick says is known.
+        """What this stick says is known; what was asked in vain before is asked again.
 
         One stick at a time, whoever asks: a device that is being read is busy for everybody
         else, and that must not be taken for what it says.
         """
         incarnation = candidate.device.incarnation
         async with self._lock:
-            if not self._asked(incarnation):
+            known = self._memory.inspections.get(incarnation)
+            if known is None or in_vain(known):
                 found = await self._inspect(candidate, mounted_at)
                 now = self._ports.clock.boottime()
-                self._memory.inspections[incarnation] = replace(found, asked_at=now)
-            return self._memory.inspections[incarnation]
+                known = replace(found, asked_at=now)
+                self._memory.inspections[incarnation] = known
+            return known
 
-    def _asked(self, incarnation: Incarnation) -> bool:
+    def _lately(self, incarnation: Incarnation) -> bool:
         """True if it is known what it says, or was tried in vain a moment ago."""
         known = self._memory.inspections.get(incarnation)
         if known is None:
             return False
-        vain = known.failure is not None and known.failure not in MANIFEST_FAILURES
-        return not vain or self._ports.clock.boottime() - known.asked_at < AGAIN_SECONDS
+        return not in_vain(known) or self._ports.clock.boottime() - known.asked_at < AGAIN_SECONDS
 
     async def _inspect(self, candidate: Candidate, mounted_at: str | None) -> Inspection:
         """What this stick says; a failure that is the stick's own is held against it."""
@@ -96,7 +97,7 @@ class Inspector:
             fault = _FAULTS.get(found.failure or "")
         if fault is not None and mounted_at is None:
             self._memory.hold_against(Setback(incarnation=device.incarnation, reason=fault))
-        if found.failure is not None and found.failure not in MANIFEST_FAILURES:
+        if in_vain(found):
             self._ports.log.event(
                 "inspection", f"{candidate.name} could not be read: {found.failure}"
             )

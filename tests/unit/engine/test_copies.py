@@ -311,7 +311,7 @@ def test_half_a_copy_that_still_lies_aside_takes_nothing_over(make: Make) -> Non
 def test_a_stick_that_could_not_be_read_is_not_used_and_is_asked_again(make: Make) -> None:
     node = at_hand(make, "blue")
     sticks = node.reconciler.ports.sticks
-    told, answers = sticks.inspect, [Inspection(failure="MountedElsewhere")]
+    told, answers = sticks.inspect, [Inspection(failure="MountedElsewhere")] * 2
 
     async def busy(device: BlockDevice, *, deadline_seconds: float) -> Inspection:
         return answers.pop() if answers else await told(device, deadline_seconds=deadline_seconds)
@@ -325,7 +325,25 @@ def test_a_stick_that_could_not_be_read_is_not_used_and_is_asked_again(make: Mak
     with pytest.raises(RefusedError) as refused:
         node.say("switch", stick="blue")
     assert refused.value.reason == "Unread"
+    assert not answers  # a person's word asked it again at once
     node.run_for(60)
+    assert node.serving() == "blue"
+
+
+def test_a_stick_read_in_vain_is_read_again_when_somebody_names_it(make: Make) -> None:
+    node = at_hand(make)
+    plug(node, "blue")
+    sticks = node.reconciler.ports.sticks
+    told, answers = sticks.inspect, [Inspection(failure="Gone")]
+
+    async def late(device: BlockDevice, *, deadline_seconds: float) -> Inspection:
+        return answers.pop() if answers else await told(device, deadline_seconds=deadline_seconds)
+
+    sticks.inspect = late  # type: ignore[method-assign]
+    with pytest.raises(RefusedError) as refused:
+        node.say("switch", stick="blue")
+    assert refused.value.reason == "Unread"
+    node.ask("switch", stick="blue")
     assert node.serving() == "blue"
 
 
