@@ -99,6 +99,13 @@ def _kubelet(view: View) -> Condition:
             type=kind, status=UNKNOWN, reason="KubeletNotRunning", message="kubelet does not run"
         )
     seen, ours = kubelet.capacity_bytes, proof.capacity_bytes if proof else None
+    if _unknown_to_kubelet(view):
+        return Condition(
+            type=kind,
+            status=UNKNOWN,
+            reason="NotComparable",
+            message="kubelet does not know this kind of file system (overlay, tmpfs, NFS)",
+        )
     if seen is not None and ours is not None and seen != ours:
         return Condition(
             type=kind,
@@ -115,6 +122,13 @@ def _kubelet(view: View) -> Condition:
         reason="NotShown",
         message="kubelet tells no capacity and its age is unknown",
     )
+
+
+def _unknown_to_kubelet(view: View) -> bool:
+    """cAdvisor knows mounts of devices only: over overlay, tmpfs or NFS it tells another's size."""
+    number = view.proof.number if view.proof else None
+    anonymous = number is not None and number.major == 0
+    return anonymous and view.observation.serving().mount is None
 
 
 def _slot(view: View) -> Condition:

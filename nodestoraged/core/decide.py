@@ -75,17 +75,29 @@ def _decide(observation: Observation, candidates: Candidates, role: RoleConfig) 
     if not observation.runtime_installed:
         return Wait(reason=Reason.RUNTIME_NOT_INSTALLED)
     if observation.serving().foreign:
-        return Attention(
-            reason=Reason.MOUNTED_BY_OTHERS,
-            message=f"{observation.profile.root} is a mount of a device without a label of this"
-            " role; it is left alone",
-            hint="label that file system, or unmount it",
-        )
+        return _foreign(observation)
     ejected = _ejected(observation, candidates, role)
     if ejected is not None:
         return ejected
     decision = _by_wish(observation, candidates, role)
     return _owing(observation, candidates) or decision if _rests(decision) else decision
+
+
+def _foreign(observation: Observation) -> Attention:
+    """A mount of something else: what it is, and whether it can be adopted as it is."""
+    root, mount = observation.profile.root, observation.serving().mount
+    bound = observation.mounts.source_of(mount) if mount else None
+    if bound is not None:
+        return Attention(
+            reason=Reason.MOUNTED_BY_OTHERS,
+            message=f"{bound} was bound on {root} by somebody else; it is left alone",
+            hint=f"nodestoragectl adopt {bound}",
+        )
+    return Attention(
+        reason=Reason.MOUNTED_BY_OTHERS,
+        message=f"{root} is a mount of a device without a label of this role; it is left alone",
+        hint="label that file system, or unmount it",
+    )
 
 
 def _rests(decision: Decision) -> bool:

@@ -18,22 +18,28 @@ from nodestoraged.model.registry import Stick
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """A stick to be made ours; `clone`: it bears the UUID of another that is here."""
+    """A stick to be made ours; `clone`: it bears the UUID of another that is here.
+
+    `serves`: the root lies on it now, so it is neither mounted nor renewed.
+    """
 
     candidate: Candidate
     stick: Stick
     clone: bool
+    serves: bool = False
 
 
 def adoption(request: Request, s: Situation, *, images_only: bool = False) -> Adoption:
-    """The stick that `adopt` names, enrolled; refused while it serves or cannot be used.
+    """The stick that `adopt` names, enrolled; refused if it cannot be used, or is ours.
 
-    Of half a copy only the images that prove themselves can be had.
+    What serves because somebody else mounted it is adopted where it is.  Of half a copy only
+    the images that prove themselves can be had.
     """
     if request.stick is None:
         raise RequestError("StickMissing", "name the stick", "nodestoragectl list")
     target = present(request.stick, s)
-    if target.verdict is Verdict.ACTIVE:
+    serves = _serves(target, s.observation)
+    if serves and (images_only or (target.stick is not None and _mounted_by_us(s.observation))):
         raise RefusedError("Active", f"{target.name} serves already", "nodestoragectl status")
     nobody = (Reason.TRUST_NONE,) if s.role.trust is Trust.NONE else ()
     for reason in (*nobody, *target.reasons):
@@ -54,7 +60,22 @@ def adoption(request: Request, s: Situation, *, images_only: bool = False) -> Ad
         stick = new_stick(target, request.name, _alone(s, target))
     else:
         stick = known or new_stick(target, request.name, s)
-    return Adoption(candidate=target, stick=stick, clone=clone)
+    return Adoption(candidate=target, stick=stick, clone=clone, serves=serves)
+
+
+def _serves(target: Candidate, observation: Observation) -> bool:
+    """True if the root lies on the candidate, also through a bind that nobody enrolled yet."""
+    if target.verdict is Verdict.ACTIVE:
+        return True
+    serving = observation.serving()
+    if serving.mount is None or not serving.foreign:
+        return False
+    return observation.lies_at(serving.mount, target.device)
+
+
+def _mounted_by_us(observation: Observation) -> bool:
+    intent = observation.intent
+    return intent.bound_at is not None and intent.bound_boot_id == observation.boot_id
 
 
 def reclaim_refusal(

@@ -17,6 +17,7 @@ from nodestoraged.core.sections import (
     hooks,
     in_place,
     preflight,
+    prove,
     source_of,
     stamp,
     start_order,
@@ -155,8 +156,10 @@ def plan_boot(observation: Observation, goal: Goal) -> Plan:
 def plan_after_boot(observation: Observation, goal: Goal, washing: Wash | None = None) -> Plan:
     """After READY: the proof follows the runtime's own start."""
     profile = observation.profile
-    following: list[Step] = [steps.AwaitRuntime(units=profile.runtime_units)]
-    following.append(steps.Prove(target=goal.root, device=goal.device))
+    following: list[Step] = []
+    if not profile.daemonless:
+        following.append(steps.AwaitRuntime(units=profile.runtime_units))
+    following.append(prove(observation, goal))
     following += [*bring_back(washing), steps.LoadImages()]
     following += stamp(goal)
     following += [

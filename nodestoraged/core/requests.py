@@ -244,6 +244,7 @@ def _usable(request: Request, s: Situation) -> Candidate:
         Reason.CLONE,
         Reason.DELISTED,
         Reason.RUNTIME_NOT_INSTALLED,
+        Reason.SPLIT_ROOT,
         Reason.STALE,
         Reason.FOREIGN_NODE,
         Reason.INCOMPLETE,

@@ -24,6 +24,8 @@ from nodestoraged.model.plan import Step
 
 #: On top of the pods' own grace: removing sandboxes, and CNI.
 POD_REMOVAL_SECONDS = 30
+#: k3s brings up its data store before its runtime, which takes a minute on a slow disk.
+EMBEDDED_START_SECONDS = 180
 #: What is still mounted and nowhere to be seen.
 LOST_NAME = "the lost stick"
 
@@ -178,11 +180,13 @@ def down(
     kubelet = observation.running(profile.kubelet_units)
     runtime = observation.running(profile.runtime_units)
     down: list[Step] = [steps.RaiseFence()]
-    if not kubelet and not runtime and not always:
+    if not kubelet and not observation.runtime_runs and not always:
         return tuple(down)
-    if kubelet and not profile.embedded:
+    if kubelet:
         down.append(steps.StopUnits(units=kubelet, runtime=False))
-    if runtime and pods:
+    # An embedded kubelet makes anew what is stopped here, for as long as its unit runs: what
+    # came in between has had its grace already and is killed with the leftover shims.
+    if observation.runtime_runs and pods:
         grace = role.pod_grace_seconds
         down.append(
             steps.StopPods(grace_seconds=grace, deadline_seconds=grace + POD_REMOVAL_SECONDS)
@@ -248,9 +252,9 @@ def up(
     runtime = [name for name in goal.run if name in profile.runtime_units]
     others = [name for name in goal.run if name not in profile.runtime_units]
     starts += [steps.StartUnit(unit=name, wait=not profile.embedded) for name in runtime]
-    if runtime:
+    if runtime or (profile.daemonless and observation.runtime_installed):
         pinned = (datasteps.BringImages(every=False),) if goal.data is DataPolicy.PINNED else ()
-        starts.append(steps.Prove(target=goal.root, device=goal.device))
+        starts.append(prove(observation, goal))
         # Before any other import: the runtime's collector would take what nobody knows yet.
         starts += [*bring, steps.LoadImages(), *pinned]
     starts += stamp(goal)
@@ -259,6 +263,15 @@ def up(
         if name in profile.kubelet_units:
             starts.append(steps.AwaitKubelet(unit=name))
     return tuple(starts)
+
+
+def prove(observation: Observation, goal: Goal) -> steps.Prove:
+    """The proof of the goal's root; a unit that embeds a runtime takes longer to start it."""
+    if observation.profile.embedded:
+        return steps.Prove(
+            target=goal.root, device=goal.device, deadline_seconds=EMBEDDED_START_SECONDS
+        )
+    return steps.Prove(target=goal.root, device=goal.device)
 
 
 def hooks(

@@ -212,6 +212,8 @@ def _waiting(
         reasons.append(Reason.QUARANTINED)
     if not observation.runtime_installed:
         reasons.append(Reason.RUNTIME_NOT_INSTALLED)
+    if observation.profile.elsewhere:
+        reasons.append(Reason.SPLIT_ROOT)
     if not reasons and _would_interrupt(device, observation):
         reasons.append(Reason.RUNTIME_RUNNING)
     return reasons

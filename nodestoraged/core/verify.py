@@ -16,23 +16,36 @@ from nodestoraged.model.proof import (
     LinkResult,
     ProofReading,
 )
+from nodestoraged.model.runtime import Dialect
 
 Judgement = tuple[bool, str]
 Judge = Callable[[ProofReading, DeviceNumber, bool], Judgement]
 
 
 def verify(
-    reading: ProofReading, wanted: DeviceNumber, *, own_namespace: bool
+    reading: ProofReading,
+    wanted: DeviceNumber,
+    *,
+    own_namespace: bool,
+    dialect: Dialect = Dialect.CONTAINERD,
 ) -> tuple[LinkResult, ...]:
     """The nine links in their order, judged for the device `wanted`.
 
     `own_namespace`: the daemon shares a private mount namespace with the runtime, so PID 1's
-    view does not count.
+    view does not count.  A link that is a fact of containerd alone holds for other dialects,
+    and says that it does not apply.
     """
     results: list[LinkResult] = []
     for link, judge in _JUDGES.items():
+        if link in _ABSENT[dialect]:
+            results.append(LinkResult(link=link, holds=True, detail=_ABSENT[dialect][link]))
+            continue
         error = reading.error(link)
-        holds, detail = (False, error) if error else judge(reading, wanted, own_namespace)
+        if error is None:
+            fitting = _INSTEAD[dialect].get(link, judge)
+            holds, detail = fitting(reading, wanted, own_namespace)
+        else:
+            holds, detail = False, error
         results.append(LinkResult(link=link, holds=holds, detail=detail))
     return tuple(results)
 
@@ -89,6 +102,20 @@ def _mount_namespace(reading: ProofReading, _wanted: DeviceNumber, own: bool) ->
     return same, seen
 
 
+def _own_namespace(reading: ProofReading, _wanted: DeviceNumber, own: bool) -> Judgement:
+    """Each command of a runtime without a daemon runs in the namespace of who starts it."""
+    ours, init, _runtime = reading.root_mount_ids
+    seen = f"mount id of /: ours {ours}, PID 1's {init}"
+    return own or (ours is not None and ours == init), seen
+
+
+def _database_place(reading: ProofReading, wanted: DeviceNumber, _own: bool) -> Judgement:
+    """Nobody holds a lock between two commands: where the database lies has to do."""
+    if reading.database_number is None:
+        return False, "the runtime has no database"
+    return reading.database_number == wanted, f"the database lies on {reading.database_number}"
+
+
 def _capacity(reading: ProofReading, _wanted: DeviceNumber, _own: bool) -> Judgement:
     capacity = reading.capacity_bytes or 0
     return capacity > 0, f"{capacity} bytes, {reading.available_bytes or 0} available"
@@ -127,4 +154,25 @@ _JUDGES: dict[Link, Judge] = {
     Link.SNAPSHOTTER: _snapshotter,
     Link.NAMESPACE: _namespace,
     Link.LISTING: _listing,
+}
+
+#: Of these links a dialect knows nothing.
+_ABSENT: dict[Dialect, dict[Link, str]] = {
+    Dialect.CONTAINERD: {},
+    Dialect.CRI: {
+        Link.DATABASE_LOCK: "does not apply: this runtime holds no lock on a database",
+        Link.SNAPSHOTTER: "does not apply: there are no snapshotters behind CRI alone",
+        Link.NAMESPACE: "does not apply: namespaces are containerd's",
+    },
+    Dialect.PODMAN: {Link.NAMESPACE: "does not apply: namespaces are containerd's"},
+}
+
+#: What is judged in another way where no daemon runs.
+_INSTEAD: dict[Dialect, dict[Link, Judge]] = {
+    Dialect.CONTAINERD: {},
+    Dialect.CRI: {},
+    Dialect.PODMAN: {
+        Link.DATABASE_LOCK: _database_place,
+        Link.MOUNT_NAMESPACE: _own_namespace,
+    },
 }

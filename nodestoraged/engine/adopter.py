@@ -58,6 +58,30 @@ def adopt(ports: Ports, workbench: Workbench, adoption: Adoption, *, images_only
     return work
 
 
+def adopt_serving(ports: Ports, workbench: Workbench, adoption: Adoption, root: str) -> Work:
+    """What serves already is this node's, as if we had mounted it; nothing is stopped for it."""
+    before = ports.store.registry().named(adoption.stick.name)
+
+    async def work(errand: Errand) -> str:
+        device, stick = adoption.candidate.device, adoption.stick
+        known = (await workbench.read(root)).manifest
+        _refuse_half(known, stick.name)
+        manifest = manifests.activated(
+            known, known.id if known else ports.sticks.new_id(), workbench.here()
+        )
+        try:
+            async with errand.step("the manifest is written"):
+                await workbench.write(device, root, manifest)
+        except BaseException:
+            workbench.give_back(stick, before)
+            raise
+        stick = replace(stick, data_id=manifest.id, generation=manifest.generation)
+        workbench.took_over(stick, device)
+        return f"{stick.name} is adopted; whatever mounts it at boot may go"
+
+    return work
+
+
 def _refuse_half(manifest: Manifest | None, name: str) -> None:
     """Nobody may have read it before: what was begun and not finished is no stick to adopt."""
     if manifest is not None and not manifest.complete:

@@ -32,6 +32,7 @@ from nodestoraged.ports import Ports
 STICKS_MAX = 8
 BOOT_POLL_SECONDS = 0.25
 TIDY_SECONDS = 20.0
+READING_SECONDS = 10.0
 WASH_SECONDS = 1800.0
 
 Enter = Callable[[Observation, tuple[Candidate, ...], Decision], None]
@@ -72,12 +73,26 @@ class Boot:
             self._mover.intents.condemned(observation.entry)
         self._mover.intents.fresh_boot(observation.boot_id)
         observation = await self._observe()
-        starting = not observation.runtime_runs or _queued(observation)
+        starting = await self._starting(observation)
         # A runtime that we keep stopped is no boot: with the next stick it is started, too.
         ours = observation.entry is not None or observation.intent.stopped or observation.owed
         if starting and not ours and observation.runtime_installed:
             await self._decide_root(role)
             await self._wash(await self._observe())
+        self._memory.permitted = frozenset()
+
+    async def _starting(self, observation: Observation) -> bool:
+        """True if nothing runs from the root yet, so that putting one in place stops nothing."""
+        if not observation.profile.daemonless:
+            return not observation.runtime_runs or _queued(observation)
+        reading = await self._ports.runtime.reading(
+            observation.profile, deadline_seconds=READING_SECONDS
+        )
+        if reading.pods:
+            return False
+        # Its runtime never counts as stopped: what is here now may be used all the same.
+        self._memory.permitted = frozenset(d.incarnation for d in observation.devices)
+        return True
 
     async def _tidy(self) -> None:
         """No copy of an earlier daemon runs, and nothing is mounted where it put sticks aside."""

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from nodestoraged.core import errandrules, preparation
 from nodestoraged.core.enrolments import checked_name, free_name
-from nodestoraged.core.select import select
-from nodestoraged.core.situation import Request, Situation
-from nodestoraged.engine.adopter import adopt, reclaim
+from nodestoraged.core.situation import Request
+from nodestoraged.engine.adopter import adopt, adopt_serving, reclaim
+from nodestoraged.engine.hearing import situation
 from nodestoraged.engine.preparer import ACTIVE, EMPTY
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.disk import PrepareRequest
@@ -126,24 +126,17 @@ def _fills(reconciler: Reconciler) -> bool:
 
 
 async def _adopt(reconciler: Reconciler, arguments: Json) -> Operation:
-    observation = await reconciler.observe()
-    situation = Situation(
-        observation=observation,
-        candidates=select(observation, reconciler.role),
-        role=reconciler.role,
-        busy=reconciler.busy,
-    )
     request = Request(verb="adopt", stick=_text(arguments, "stick"), name=_text(arguments, "name"))
     images_only = bool(arguments.get("imagesOnly"))
-    adoption = errandrules.adoption(request, situation, images_only=images_only)
-    work = adopt(
-        reconciler.ports,
-        reconciler.workbench,
-        adoption,
-        images_only=images_only,
-    )
+    asked = await situation(reconciler, request)
+    adoption = errandrules.adoption(request, asked, images_only=images_only)
+    root = asked.observation.profile.root
+    if adoption.serves:
+        work = adopt_serving(reconciler.ports, reconciler.workbench, adoption, root)
+    else:
+        work = adopt(reconciler.ports, reconciler.workbench, adoption, images_only=images_only)
     target = RootRef(identity=None, name=adoption.stick.name)
-    return reconciler.errands.begin(OperationKind.ADOPT, target, observation, work)
+    return reconciler.errands.begin(OperationKind.ADOPT, target, asked.observation, work)
 
 
 async def _reclaim(reconciler: Reconciler, _arguments: Json) -> Operation:

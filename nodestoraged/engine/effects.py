@@ -170,6 +170,8 @@ class Effects:
 
     async def _refuse_running(self) -> None:
         """Somebody may have started the runtime after it was stopped and before the fence."""
+        if self._memory.profile.daemonless:
+            return  # its units only listen: what they would start, the fence keeps from starting
         for name in self._memory.profile.runtime_units:
             unit = await self._ports.services.unit(name)
             if unit.runs or unit.state is UnitState.STOPPING:
@@ -241,6 +243,9 @@ class Effects:
             units = [await self._ports.services.unit(name) for name in step.units]
             if any(unit.state is UnitState.ACTIVE for unit in units):
                 return "runs"
+            # Such a unit is active when its whole cluster is; its runtime answers long before.
+            if self._memory.profile.embedded and any(unit.runs for unit in units):
+                return "starts"
             if not any(unit.job_queued or unit.state is UnitState.STARTING for unit in units):
                 raise StepError("RuntimeStopped", "nobody starts the runtime")
             if clock.boottime() >= deadline:

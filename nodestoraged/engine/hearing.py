@@ -42,7 +42,7 @@ async def situation(reconciler: Reconciler, request: Request) -> Situation:
     """The world that the request is judged in."""
     observation = await reconciler.observe()
     slot = None
-    if request.verb == "switch" and request.stick is not None:
+    if request.verb in {"switch", "adopt"} and request.stick is not None:
         slot = directory_named(reconciler, observation, request.stick)
     listed = select(observation, reconciler.role)
     return Situation(

@@ -56,11 +56,11 @@ class Prover:
 
     def _judge(self, reading: ProofReading, device: BlockDevice | None) -> Proof:
         own = self._daemon.mount_namespace is MountNamespace.OWN
-        wanted = device.number if device is not None else self._internal_number()
+        wanted = self._wanted(device)
         return Proof(
             at=reading.at,
             time=self._ports.clock.wall(),
-            links=verify(reading, wanted, own_namespace=own),
+            links=verify(reading, wanted, own_namespace=own, dialect=self._memory.profile.dialect),
             mountpoint=reading.mountpoint,
             number=reading.path_number,
             capacity_bytes=reading.capacity_bytes,
@@ -70,9 +70,17 @@ class Prover:
             runtime_version=reading.runtime_version,
         )
 
-    def _internal_number(self) -> DeviceNumber:
-        covering = self._ports.mounts.read().covering(self._memory.profile.root)
-        return covering.number if covering is not None else DeviceNumber(0, 0)
+    def _wanted(self, device: BlockDevice | None) -> DeviceNumber:
+        """The number that every link has to name: the mount table's, where it is anonymous."""
+        mounts, root = self._ports.mounts.read(), self._memory.profile.root
+        if device is None:
+            covering = mounts.covering(root)
+            return covering.number if covering is not None else DeviceNumber(0, 0)
+        mount = mounts.at(root)
+        # btrfs: the device has a number, and what is mounted of it has another.
+        if mount is not None and mount.number.major == 0 and mount.source == device.devnode:
+            return mount.number
+        return device.number
 
     async def read_kubelet(self) -> KubeletReading:
         """kubelet now; a kubelet that does not run is a reading, not an error."""
@@ -92,7 +100,8 @@ class Prover:
         )
 
     async def _kubelet_unit(self) -> Unit | None:
-        for name in self._memory.profile.kubelet_units:
+        profile = self._memory.profile
+        for name in profile.runtime_units if profile.embedded else profile.kubelet_units:
             unit = await self._ports.services.unit(name)
             if unit.state is not UnitState.MISSING:
                 return unit

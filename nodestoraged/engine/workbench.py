@@ -83,6 +83,23 @@ class Workbench:
         store.save_intent(name, replace(intent, patient=(*intent.patient, mark)))
         store.save_registry(store.registry().with_stick(replace(stick, delisted=False)))
 
+    def took_over(self, stick: Stick, device: BlockDevice) -> None:
+        """The stick serves, and counts as mounted by us from now on."""
+        store, name, clock = self._ports.store, self._role.name, self._ports.clock
+        self._memory.inspections.pop(device.incarnation, None)
+        store.save_registry(store.registry().with_stick(stick))
+        intent = store.intent(name)
+        store.save_intent(
+            name,
+            replace(
+                intent,
+                bound_at=clock.boottime(),
+                bound_boot_id=clock.boot_id(),
+                last_active=stick.identity,
+                last_active_name=stick.name,
+            ),
+        )
+
     def give_back(self, stick: Stick, before: Stick | None) -> None:
         """The enrolment is as it was before the errand that failed."""
         store = self._ports.store

@@ -50,6 +50,21 @@ class MountTable:
                 best = mount
         return best
 
+    def source_of(self, bind: Mount) -> str | None:
+        """Where the directory that is bound there lies itself; None if that is mounted nowhere.
+
+        A whole file system is no bind.
+        """
+        if bind.root == "/":
+            return None
+        for mount in self.mounts:
+            home = mount.root.rstrip("/")
+            inside = bind.root == mount.root or bind.root.startswith(f"{home}/")
+            if mount.number == bind.number and mount.target != bind.target and inside:
+                below = bind.root.removeprefix(home).lstrip("/")
+                return f"{mount.target.rstrip('/')}/{below}".rstrip("/")
+        return None
+
     def of(self, number: DeviceNumber) -> tuple[Mount, ...]:
         """Every mount of this device's file system."""
         return tuple(mount for mount in self.mounts if mount.number == number)

@@ -127,7 +127,9 @@ class Observation:
 
     @property
     def runtime_runs(self) -> bool:
-        """True if the runtime's unit runs or is about to."""
+        """True if the runtime's unit runs or is about to; one without a daemon always may."""
+        if self.profile.daemonless:
+            return self.runtime_installed and not self.fence_up
         return bool(self.running(self.profile.runtime_units))
 
     @property
@@ -170,17 +172,17 @@ class Observation:
 
     def device_of(self, mount: Mount) -> BlockDevice | None:
         """The present device of a mount; by its source where st_dev is anonymous (btrfs)."""
-        for device in self.devices:
-            if (device.directory is None) != (mount.root == "/"):
-                continue
-            if device.directory is not None and self._inner(device.directory) != mount.root:
-                continue
-            if mount.number.major == 0:
-                if device.devnode == mount.source:
-                    return device
-            elif device.number == mount.number:
-                return device
-        return None
+        return next((device for device in self.devices if self.lies_at(mount, device)), None)
+
+    def lies_at(self, mount: Mount, device: BlockDevice) -> bool:
+        """True if what is mounted there is this stick, or this directory."""
+        if (device.directory is None) != (mount.root == "/"):
+            return False
+        if device.directory is not None and self._inner(device.directory) != mount.root:
+            return False
+        if mount.number.major == 0:
+            return device.devnode == mount.source
+        return device.number == mount.number
 
     def _inner(self, directory: str) -> str | None:
         """The path of a directory within its file system, as mountinfo names a bind's root."""

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     UNREAD = "Unread"
     RUNTIME_RUNNING = "RuntimeRunning"
     RUNTIME_NOT_INSTALLED = "RuntimeNotInstalled"
+    SPLIT_ROOT = "SplitRoot"
     QUARANTINED = "Quarantined"
     DELISTED = "Delisted"
     # why a candidate cannot be used
@@ -86,6 +87,8 @@ MEANINGS: dict[Reason, str] = {
     Reason.RUNTIME_RUNNING: "Using it now would stop a running runtime; it is taken at the next"
     " boot, at an insertion, or by `nodestoragectl switch`.",
     Reason.RUNTIME_NOT_INSTALLED: "The container runtime of this role is not installed.",
+    Reason.SPLIT_ROOT: "The runtime keeps a part of its data at another path (root_path): moving"
+    " the root would tear the two apart.",
     Reason.QUARANTINED: "Too many automatic switches towards it failed or repeated; it rests.",
     Reason.DELISTED: "It is enrolled, but was taken off the list of choices by hand.",
     Reason.WRONG_FILESYSTEM: "Its file system is not one of those that the role accepts.",

@@ -42,13 +42,23 @@ class Unit:
         return self.state in RUNNING
 
 
+class Dialect(StrEnum):
+    """How a runtime is spoken to."""
+
+    CONTAINERD = "containerd"  # CRI and containerd's own services on one socket
+    CRI = "cri"  # CRI alone: cri-o
+    PODMAN = "podman"  # nobody listens: the program `podman` is the runtime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeProfile:
     """A row of the runtime table: facts, no behaviour.
 
     `runtime_units` and `kubelet_units` list alternatives or sets in stop order; units
     that are not installed are passed over.  `embedded` says that one unit holds runtime
-    and kubelet.
+    and kubelet.  `ctr` is the argument vector of containerd's own client.  `elsewhere` are
+    paths outside `root` to which the runtime was configured to put parts of it: a root that
+    is split cannot be moved.  `experimental`: nobody has seen this row on a real node.
     """
 
     name: str
@@ -58,5 +68,14 @@ class RuntimeProfile:
     state: str
     socket: str
     embedded: bool = False
+    dialect: Dialect = Dialect.CONTAINERD
+    ctr: tuple[str, ...] = ("ctr",)
+    elsewhere: tuple[str, ...] = ()
+    experimental: bool = False
     healthz_port: int = 10248
     stats_port: int = 10255
+
+    @property
+    def daemonless(self) -> bool:
+        """True if no unit has to run for the runtime to answer."""
+        return self.dialect is Dialect.PODMAN

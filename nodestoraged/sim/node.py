@@ -17,6 +17,7 @@ from nodestoraged.model.config import DaemonConfig, RoleConfig
 from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.operation import Operation
 from nodestoraged.model.phase import Phase
+from nodestoraged.model.runtime import RuntimeProfile
 from nodestoraged.model.view import View
 from nodestoraged.sim.adapters import PROFILE, ports
 from nodestoraged.sim.world import KUBELET, RUNTIME, DaemonCrash, Faults, PowerCut, World
@@ -37,11 +38,12 @@ class SimNode:
         *,
         running: bool = True,
         kubelet_requires_runtime: bool = False,
+        profile: RuntimeProfile = PROFILE,
         prepare: Callable[[World], None] = lambda _world: None,
     ) -> None:
         """`running`: the daemon meets a node that works already; `prepare` comes before it."""
         self.role = role or RoleConfig(name="containerd")
-        self.world = World(self.role)
+        self.world = World(self.role, profile)
         self.world.kubelet_requires_runtime = kubelet_requires_runtime
         self.world.on_term = self._term
         self.daemon = DaemonConfig()
@@ -195,7 +197,9 @@ class SimNode:
     # -- the daemon's own life --------------------------------------------------------------
 
     def _new(self) -> Reconciler:
-        return Reconciler(ports(self.world), self.role, self.daemon, PROFILE, lambda: None)
+        return Reconciler(
+            ports(self.world), self.role, self.daemon, self.world.profile, lambda: None
+        )
 
     def _term(self) -> None:
         self.reconciler.begin_leaving()

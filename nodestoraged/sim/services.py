@@ -104,8 +104,9 @@ class SimRuntime:
 
     async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
         """RuntimeReady is always true."""
-        alive = self._world.runtime_alive
-        return RuntimeReading(installed=True, answering=alive, version="1.6.20", pods=None)
+        alive = self._world.runtime_answers
+        pods = self._world.pods if profile.daemonless else None
+        return RuntimeReading(installed=True, answering=alive, version="1.6.20", pods=pods)
 
     async def foreign_containers(
         self, profile: RuntimeProfile, *, deadline_seconds: float
@@ -125,7 +126,7 @@ class SimRuntime:
         """Every link, of the process that runs now."""
         world = self._world
         with world.effect("prove"):
-            if not world.runtime_alive:
+            if not world.runtime_answers:
                 raise StepError("RuntimeUnavailable", "nothing answers")
             medium = world.medium_of(world.root_number)
             dead = bool(world.root_mounts) and (medium is None or medium.dead)
@@ -137,7 +138,8 @@ class SimRuntime:
             runtime_pid=world.units[RUNTIME].pid,
             mountpoint=f"{PROFILE.root}/io.containerd.snapshotter.v1.overlayfs",
             path_number=world.root_number,
-            lock_numbers=(world.runtime_root or INTERNAL_NUMBER,),
+            lock_numbers=(world.runtime_root or INTERNAL_NUMBER,) if world.runtime_alive else (),
+            database_number=world.root_number,
             mount_number=world.root_number,
             mount_read_only=False,
             root_mount_ids=(1, 1, 1),
@@ -196,7 +198,8 @@ class SimKubelet:
 
     async def healthy(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
         """Its process lives."""
-        return self._world.units[KUBELET].state is UnitState.ACTIVE
+        unit = RUNTIME if profile.embedded else KUBELET
+        return self._world.units[unit].state is UnitState.ACTIVE
 
     async def capacity_bytes(
         self, profile: RuntimeProfile, *, deadline_seconds: float
@@ -206,7 +209,7 @@ class SimKubelet:
 
     async def started_at(self, unit: Unit) -> float | None:
         """Its process."""
-        return self._world.units[KUBELET].started_at
+        return self._world.units[unit.name].started_at
 
 
 class SimHooks:

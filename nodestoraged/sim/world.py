@@ -55,8 +55,8 @@ class World:
     #: What the service manager was told last.
     status_line = ""
 
-    def __init__(self, role: RoleConfig) -> None:
-        self.role = role
+    def __init__(self, role: RoleConfig, profile: RuntimeProfile = PROFILE) -> None:
+        self.role, self.profile = role, profile
         self.now = 100.0
         self.boot = 1
         self.diskseq = 0
@@ -189,8 +189,13 @@ class World:
 
     @property
     def runtime_alive(self) -> bool:
-        """True while the runtime's process exists."""
-        return self.units[RUNTIME].state is UnitState.ACTIVE
+        """True while the runtime's process exists; there is none where commands do the work."""
+        return self.units[RUNTIME].state is UnitState.ACTIVE and not self.profile.daemonless
+
+    @property
+    def runtime_answers(self) -> bool:
+        """True if the runtime can be asked."""
+        return self.runtime_alive or self.profile.daemonless
 
     def images(self) -> set[str]:
         """The images in the root in force."""
@@ -217,7 +222,8 @@ class World:
         if name == RUNTIME:
             self.runtime_root = self.root_number
             self._between_roots()
-        if self.runtime_alive and self.units[KUBELET].state is UnitState.ACTIVE:
+        kubelet = RUNTIME if self.profile.embedded else KUBELET
+        if self.runtime_alive and self.units[kubelet].state is UnitState.ACTIVE:
             self.pods = 1
         return True
 
@@ -231,6 +237,8 @@ class World:
 
     def stop_unit(self, name: str) -> None:
         """A stop by anybody; the runtime's pods stay, as with KillMode=process."""
+        if name == RUNTIME and self.profile.embedded and self.runtime_alive:
+            self.pods = 1  # until its last moment the embedded kubelet made anew what was stopped
         self.units[name].state = UnitState.INACTIVE
         self.units[name].job_queued = False
         if name == RUNTIME:

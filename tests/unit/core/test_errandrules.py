@@ -26,6 +26,10 @@ ABROAD = Manifest(
 )
 
 
+#: We mounted what serves.
+OURS = Intent(bound_at=NOW, bound_boot_id=BOOT)
+
+
 def told(each, manifest: Manifest) -> Inspected:
     return Inspected(incarnation=each.incarnation, inspection=Inspection(manifest=manifest))
 
@@ -73,7 +77,7 @@ def test_a_clone_gets_an_enrolment_of_its_own_though_its_uuid_is_anothers():
     [
         (world(BLUE), None, "StickMissing"),
         (world(BLUE), "nobody", "NoSuchStick"),
-        (world(BLUE, active=BLUE), "blue", "Active"),
+        (world(BLUE, active=BLUE, intent=OURS), "blue", "Active"),
         (world(device(fstype="vfat")), "/dev/sd11", "WrongFilesystem"),
         (world(device(read_only=True)), "/dev/sd11", "ReadOnly"),
         (world(registry=enrolled(BLUE)), "blue", "NotPresent"),

@@ -12,6 +12,7 @@ from nodestoraged.core import conditions, report, words
 from nodestoraged.core.sizes import gibibytes
 from nodestoraged.model.config import Collision, Fallback, RoleConfig, Trust
 from nodestoraged.model.decision import Attention, Keep
+from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.proof import KubeletReading, Link, LinkResult
 from nodestoraged.model.reason import MEANINGS, Reason
@@ -346,3 +347,13 @@ def test_sizes_are_in_gibibytes() -> None:
 
 def test_a_moment_is_added_to_without_losing_its_zone() -> None:
     assert conditions.later("2026-01-01T00:00:00.250Z", 90) == "2026-01-01T00:01:30Z"
+
+
+def test_a_kubelet_that_cannot_know_the_file_system_is_not_contradicted(make: MakeNode) -> None:
+    view = make().view
+    assert view.proof is not None
+    kubelet = KubeletReading(installed=True, running=True, healthy=True, capacity_bytes=1)
+    view = replace(view, kubelet=kubelet)
+    assert status_of(view, "KubeletAgrees").reason == "KubeletMismatch"
+    overlaid = replace(view, proof=replace(view.proof, number=DeviceNumber(0, 41)))
+    assert status_of(overlaid, "KubeletAgrees").reason == "NotComparable"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nodestoraged.model.config import RoleConfig
+from nodestoraged.model.runtime import RuntimeProfile
 from nodestoraged.sim.node import SimNode
-from nodestoraged.sim.world import World
+from nodestoraged.sim.world import PROFILE, World
 
 Make = Callable[..., SimNode]
 
@@ -23,6 +24,7 @@ def make() -> Iterator[Make]:
         before: tuple[str, ...] = (),
         running: bool = True,
         requires: bool = False,
+        profile: RuntimeProfile = PROFILE,
         **role: object,
     ) -> SimNode:
         def prepare(world: World) -> None:
@@ -32,7 +34,13 @@ def make() -> Iterator[Make]:
                 world.insert_before_start(name)
 
         config = RoleConfig(name="containerd", **role)  # type: ignore[arg-type]
-        node = SimNode(config, running=running, kubelet_requires_runtime=requires, prepare=prepare)
+        node = SimNode(
+            config,
+            running=running,
+            kubelet_requires_runtime=requires,
+            profile=profile,
+            prepare=prepare,
+        )
         made.append(node)
         return node
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nodestoraged.core.requests import Request
+from nodestoraged.core.words import headline
 from nodestoraged.engine.preview import preview
 from nodestoraged.model.config import DataPolicy, Trust
+from nodestoraged.model.decision import Attention
 from nodestoraged.model.errors import NodeStorageError, NotFoundError, RequestError
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.manifest import Manifest
@@ -189,3 +191,68 @@ def test_a_directory_that_stands_by_is_washed_where_it_is(make: Make) -> None:
     assert (node.world.media["store"].images, node.serving()) == (set(), "internal")
     assert not stops(node)
     assert node.world.internal_images == {"pause", "app"}
+
+
+# -- what somebody else mounted -----------------------------------------------------------------
+
+
+def by_others(node: SimNode, name: str, inner: str = "/") -> None:
+    """An fstab line or a script put the stick, or a directory of it, on the root at boot."""
+    node.world.root_mounts = [node.device(name).number]
+    node.world.inner = inner
+    node.world.runtime_root = node.world.root_number
+    node.settle()
+
+
+def test_a_stick_that_fstab_mounted_is_adopted_without_stopping_a_pod(make: Make) -> None:
+    node = make()
+    plug(node, "blue")
+    by_others(node, "blue")
+    assert (node.phase, headline(node.view)[0]) == ("BOUND", "MountedByOthers")
+    node.world.trace.clear()
+    done = node.errand("adopt", stick=node.device("blue").devnode, name="blue")
+    assert done is not None
+    assert (done.result, stops(node)) == ("done", [])
+    assert (node.phase, headline(node.view)[0]) == ("BOUND", "SlotProven")
+    assert node.world.registry.named("blue") is not None
+    told = node.world.media["blue"].manifest
+    assert told is not None
+    assert (told.node, told.generation) == (NODE, 1)
+    with pytest.raises(RequestError) as again:
+        node.errand("adopt", stick="blue")
+    assert again.value.reason == "Active"
+
+
+def test_a_directory_that_a_script_bound_is_adopted_without_stopping_a_pod(make: Make) -> None:
+    node = with_store(make)
+    by_others(node, "store", "/containerd")
+    assert isinstance(node.view.decision, Attention)
+    assert node.view.decision.reason == "MountedByOthers"
+    assert node.view.decision.hint == f"nodestoragectl adopt {SLOT}"
+    node.world.trace.clear()
+    done = node.errand("adopt", stick=SLOT)
+    assert done is not None
+    assert (done.result, stops(node)) == ("done", [])
+    assert (node.phase, headline(node.view)[0]) == ("BOUND", "SlotProven")
+    assert node.world.units["containerd.service"].state == "active"
+
+
+def test_what_serves_cannot_be_adopted_in_parts(make: Make) -> None:
+    node = make()
+    plug(node, "blue")
+    by_others(node, "blue")
+    with pytest.raises(RequestError) as refused:
+        node.errand("adopt", stick=node.device("blue").devnode, imagesOnly=True)
+    assert refused.value.reason == "Active"
+
+
+def test_an_adoption_of_what_serves_that_fails_enrols_nothing(make: Make) -> None:
+    node = make()
+    plug(node, "blue")
+    by_others(node, "blue")
+    node.inject({1: "fail"})
+    done = node.errand("adopt", stick=node.device("blue").devnode)
+    assert done is not None
+    assert done.result == "failed"
+    assert not node.world.registry.sticks
+    assert node.phase == "BOUND"
