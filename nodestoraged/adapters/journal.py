@@ -39,13 +39,34 @@ def _silent(_text: str) -> None:
     """Nobody asked to be told."""
 
 
+class OperationIds:
+    """The numbers of one node's operations: no two roles hand out the same."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def used(self, *numbers: int) -> None:
+        """None of these is handed out any more."""
+        self._last = max(self._last, *numbers)
+
+    def next(self) -> str:
+        """One more than any that was ever used."""
+        self._last += 1
+        return str(self._last)
+
+
 class FileJournal:
     """The `Journal` port; what it was given is on the medium when a method returns.
 
-    `complain` is told of what could not be read.
+    `complain` is told of what could not be read.  Journals of several roles share their `ids`.
     """
 
-    def __init__(self, directory: Path, complain: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        complain: Callable[[str], None] = _silent,
+        ids: OperationIds | None = None,
+    ) -> None:
         self._directory = directory
         self._journal = directory / "journal"
         self._history = directory / "history"
@@ -54,7 +75,7 @@ class FileJournal:
         self._file: int | None = None
         self._begun: str | None = None
         self._complain = complain
-        self._last_id = 0
+        self._ids = ids or OperationIds()
         self._load()
 
     def open_operation(self, role: str) -> Operation | None:
@@ -62,13 +83,12 @@ class FileJournal:
         return self._open.get(role)
 
     def next_id(self) -> str:
-        """One more than any id that was ever written or handed out here."""
-        self._last_id += 1
-        return str(self._last_id)
+        """One more than any id that was ever written or handed out on this node."""
+        return self._ids.next()
 
     def write(self, operation: Operation) -> None:
         """The operation stands on the medium as given; raises `StepError("JournalFailed")`."""
-        self._last_id = max(self._last_id, int(operation.id))
+        self._ids.used(int(operation.id))
         try:
             if operation.result is None:
                 self._append(operation)
@@ -161,7 +181,7 @@ class FileJournal:
         except OSError as error:
             self._complain(f"{path} cannot be read: {error.strerror}")
             return
-        self._last_id = max([self._last_id, *(int(found) for found in _ID.findall(data))])
+        self._ids.used(*(int(found) for found in _ID.findall(data)), 0)
         for line in data.split(b"\n"):
             checksum, _, body = line.partition(b" ")
             if len(checksum) == 8 and checksum == b"%08x" % zlib.crc32(body):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nodestoraged.adapters import journal as module
-from nodestoraged.adapters.journal import HISTORY_MAX, HISTORY_SLACK, FileJournal
+from nodestoraged.adapters.journal import HISTORY_MAX, HISTORY_SLACK, FileJournal, OperationIds
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.operation import (
     INTERNAL_ROOT,
@@ -266,3 +266,17 @@ def test_a_full_disk_is_said_and_nothing_that_was_there_is_lost(
     closed = replace(operation("1", 3), result=Result.DONE)
     journal.write(closed)
     assert FileJournal(tmp_path).history(ROLE, 1) == (closed,)
+
+
+def test_two_roles_never_hand_out_the_same_number(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir()
+    second.mkdir()
+    before = FileJournal(second)
+    before.write(replace(operation("7"), role="b"))
+    before.close()
+    ids = OperationIds()
+    ours, theirs = FileJournal(first, ids=ids), FileJournal(second, ids=ids)
+    assert [ours.next_id(), theirs.next_id(), ours.next_id()] == ["8", "9", "10"]
+    ours.close()
+    theirs.close()
