@@ -37,6 +37,8 @@ LOCAL_NAME = "90-local.toml"
 _LOCAL_HEADER = "# Written by `nodestoragectl config set`; comments are not kept.\n"
 #: A configuration is a page or two; anything longer is not one.
 _LARGEST_BYTES = 1 << 20
+#: How a directory says that nobody writes there: a read-only mount, or `chattr +i` (ostree).
+_UNWRITABLE = frozenset({errno.EROFS, errno.EPERM})
 _DEFAULT_TEXT = Path(__file__).with_name("config.toml")
 
 
@@ -101,7 +103,7 @@ def set_key(root: Path, key: str, raw_value: str) -> Path:
         try:
             _replace(target, _LOCAL_HEADER + tomli_w.dumps(document))
         except OSError as error:
-            if error.errno == errno.EROFS and directory != LOCAL_DIRECTORIES[-1]:
+            if error.errno in _UNWRITABLE and directory != LOCAL_DIRECTORIES[-1]:
                 continue
             raise _unusable(target, error) from error
         return target

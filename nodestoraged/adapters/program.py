@@ -18,11 +18,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nodestoraged.worker import helper
+
 __all__ = ["ENVIRONMENT", "Finished", "run_program", "wait_for_exit"]
 
 #: What every program of ours finds, and nothing else: its output must not depend on who started us.
 ENVIRONMENT: Mapping[str, str] = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": ":".join(helper.PATH),
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
 }

@@ -6,16 +6,18 @@ May not know: what follows from a manifest, or why a disk is formatted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nodestoraged.adapters import records
 from nodestoraged.adapters.children import Children
+from nodestoraged.linux import mountinfo
 from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.disk import PARTITION_TYPE, Disk, Formatted
 from nodestoraged.model.errors import ObservationError, StepError, StepTimeout
@@ -25,6 +27,17 @@ __all__ = ["MACHINE_ID", "WorkerSticks", "kept_node_id", "node_id"]
 
 #: machine-id(5).
 MACHINE_ID = Path("/etc/machine-id")
+#: What names the machine itself: the firmware's UUID of a PC, the serial of a board.
+HARDWARE_IDS = (
+    Path("/sys/class/dmi/id/product_uuid"),
+    Path("/sys/firmware/devicetree/base/serial-number"),
+)
+#: What firmware says that was never told who it is: many machines have these.
+_NOBODYS = frozenset(
+    {"03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009"}
+)
+#: What is written there may be gone after the next boot; the upper layer of an overlay mostly is.
+_IN_MEMORY = frozenset({"overlay", "tmpfs", "ramfs", "rootfs"})
 #: What our ids are derived for, so that no other program's ids are equal to them.
 _APPLICATION = bytes.fromhex("6c3ad9a2f1b14b0fa1c0b4d80c4b5f77")
 #: Said of the worker's own processes, not of the stick: nobody may judge a stick by it.
@@ -145,31 +158,58 @@ def node_id(machine_id_path: Path = MACHINE_ID) -> str:
         ) from error
     if len(secret) != 16:
         raise ObservationError("MachineIdUnreadable", f"{machine_id_path} holds no machine-id")
-    return hmac.new(secret, _APPLICATION, hashlib.sha256).digest()[:16].hex()
+    return _derived(secret)
 
 
-def kept_node_id(directory: Path, machine_id_path: Path = MACHINE_ID) -> str:
-    """The node's id; where there is no machine-id, a random one that is kept in `directory`.
+def kept_node_id(
+    directory: Path,
+    machine_id_path: Path = MACHINE_ID,
+    hardware_ids: Iterable[Path] = HARDWARE_IDS,
+) -> str:
+    """The node's id, the same at every boot; one that is not the machine-id's is kept.
 
-    OpenRC does not need a machine-id, so Alpine has none.
+    OpenRC needs no machine-id, so Alpine has none.  Where /etc cannot be written, or lies in
+    memory, the machine-id may be another at the next boot (machine-id(5)); the hardware's serves
+    then, for a node that boots from the network may not even keep `directory`.  What was kept
+    stays valid: systemd may write the machine-id to the disk later in the same boot.
     """
-    try:
-        return node_id(machine_id_path)
-    except ObservationError:
-        pass
     kept = directory / "node-id"
-    try:
+    with contextlib.suppress(OSError, ValueError):
         known = kept.read_text(encoding="ascii").strip()
         if len(bytes.fromhex(known)) == 16:
             return known
-    except (OSError, ValueError):
-        pass
-    made = uuid.uuid4().hex
+    given = None
+    with contextlib.suppress(ObservationError):
+        given = node_id(machine_id_path)
+    if given is not None and not _may_change(machine_id_path):
+        return given
+    made = _hardware_id(hardware_ids) or given or uuid.uuid4().hex
     try:
         kept.write_text(made + "\n", encoding="ascii")
     except OSError as error:
         raise ObservationError("MachineIdUnreadable", f"{kept}: {error.strerror}") from error
     return made
+
+
+def _may_change(path: Path) -> bool:
+    """The file is mounted over, or nobody can tell whether it lies on a disk."""
+    place = str(path.resolve())
+    row = mountinfo.covering(mountinfo.read(), place)
+    return row is None or row.target == place or row.fstype in _IN_MEMORY
+
+
+def _hardware_id(paths: Iterable[Path]) -> str | None:
+    """An id made of the first of `paths` that says something of this one machine."""
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            told = path.read_text(encoding="ascii").strip("\0 \n").lower()
+            if len(set(told) - {"-"}) > 1 and told not in _NOBODYS:
+                return _derived(told.encode())
+    return None
+
+
+def _derived(secret: bytes) -> str:
+    return hmac.new(secret, _APPLICATION, hashlib.sha256).digest()[:16].hex()
 
 
 def _pin(device: BlockDevice | Disk) -> dict[str, object]:

@@ -37,7 +37,7 @@ class Scan:
         self._record = record
         self._counters = counters
         self._plan = Plan()
-        self._groups: dict[int, hardlinks.Group] = {}
+        self._groups: dict[tuple[int, int], hardlinks.Group] = {}
         self._open: list[tuple[str, bool, areas.Patterns, bool]] = []
 
     def run(self) -> Plan:
@@ -127,7 +127,7 @@ class Scan:
         plan.entries += 1
         if stat.S_ISDIR(here.st_mode):
             self._subdirectory(path, name, here, there, rest, database)
-        elif here.st_dev != self._source.device:
+        elif self._source.is_covered(here, join(path, name)):
             pass  # a file that another one is mounted on
         elif there is not None and stat.S_ISDIR(there.st_mode):
             if rest and not self._request.final:
@@ -151,9 +151,10 @@ class Scan:
         if not stat.S_ISREG(here.st_mode):
             flags |= OTHER
         if here.st_nlink > 1:
-            group = self._groups.get(here.st_ino)
+            inode = (here.st_dev, here.st_ino)
+            group = self._groups.get(inode)
             if group is None:
-                group = self._groups[here.st_ino] = hardlinks.Group(here)
+                group = self._groups[inode] = hardlinks.Group(here)
             group.add(path, name, there, flags)
         elif there is not None and there.st_nlink > 1:
             # It shares its data with something that the source keeps apart.
@@ -184,6 +185,9 @@ class Scan:
         database: bool,
     ) -> None:
         plan, below = self._plan, join(path, name)
+        if self._source.is_subvolume(here, below):
+            place = join(self._source.path, below)
+            raise CopyFailed("NestedSubvolumes", f"{place} is a subvolume, which is not copied")
         present = there is not None and stat.S_ISDIR(there.st_mode)
         if there is not None and not present:
             plan.removals.append((path, name))

@@ -10,12 +10,15 @@ import errno
 import os
 
 from nodestoraged.copier.failure import CopyFailed, Vanished, of_error
+from nodestoraged.linux import mountinfo
 from nodestoraged.linux.beneath import open_beneath
 
 __all__ = ["DIRECTORY", "Pair", "Tree", "is_gone", "join"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT = 16
+#: include/uapi/linux/btrfs_tree.h, BTRFS_FIRST_FREE_OBJECTID: the top directory of a subvolume.
+_SUBVOLUME_INODE = 256
 #: What a path of the source answers when something else has taken its place.
 _REPLACED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
 
@@ -23,7 +26,7 @@ _REPLACED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
 class Tree:
     """One tree: its top directory is open and is on the device that was meant."""
 
-    __slots__ = ("_listed", "device", "fd", "path")
+    __slots__ = ("_fstype", "_listed", "_mounted", "device", "fd", "path")
 
     def __init__(self, path: str, number: tuple[int, int]) -> None:
         """Raises CopyFailed: `DeviceChanged` if it lies on another device than `number`."""
@@ -33,7 +36,12 @@ class Tree:
         except OSError as error:
             raise of_error(error, path) from error
         self.device = os.fstat(self.fd).st_dev
-        found = os.major(self.device), os.minor(self.device)
+        rows = mountinfo.read()
+        row = mountinfo.of_file(rows, self.fd)
+        self._fstype = "" if row is None else row.fstype
+        self._mounted = frozenset(row.target for row in mountinfo.below(rows, path))
+        # The number that the mount table tells: a subvolume of btrfs has another st_dev.
+        found = mountinfo.device_of(self.fd)
         if found != number:
             text = "{}:{}".format
             message = f"{path} lies on device {text(*found)}, not on {text(*number)}"
@@ -44,6 +52,24 @@ class Tree:
     def open(self, path: str, flags: int = DIRECTORY) -> int:
         """The entry at `path` is open; "" is the top directory."""
         return open_beneath(self.fd, path, flags)
+
+    def is_covered(self, here: os.stat_result, path: str) -> bool:
+        """Something of another file system is mounted on the file at `path`, which is `here`.
+
+        Where the layers of an overlay lie apart, each file has the number of its layer.
+        """
+        if here.st_dev == self.device:
+            return False
+        return self._fstype != "overlay" or f"{self.path}/{path}" in self._mounted
+
+    def is_subvolume(self, here: os.stat_result, path: str) -> bool:
+        """The directory at `path`, which is `here`, is a subvolume of this very file system."""
+        return (
+            self._fstype == "btrfs"
+            and here.st_dev != self.device
+            and here.st_ino == _SUBVOLUME_INODE
+            and f"{self.path}/{path}" not in self._mounted
+        )
 
     @property
     def unplugged(self) -> bool:

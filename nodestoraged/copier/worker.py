@@ -128,7 +128,8 @@ class Worker:
             source = self._open_file(ours, directory, name)
         try:
             like = os.fstat(source)
-            if not stat.S_ISREG(like.st_mode) or like.st_dev != self._source.device:
+            covered = self._source.is_covered(like, join(directory, name))
+            if covered or not stat.S_ISREG(like.st_mode):
                 raise Vanished(name)
             if flags & ALIKE:
                 if self._stays(source, like, theirs, name):

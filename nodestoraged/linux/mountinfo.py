@@ -7,11 +7,22 @@ Reading mountinfo touches no file system, so it cannot hang on a dead disk.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["MountRow", "below", "covering", "mounts_at", "of_device", "parse", "read"]
+__all__ = [
+    "MountRow",
+    "below",
+    "covering",
+    "device_of",
+    "mounts_at",
+    "of_device",
+    "of_file",
+    "parse",
+    "read",
+]
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _DELETED = "//deleted"
@@ -89,6 +100,30 @@ def below(rows: Iterable[MountRow], path: str) -> tuple[MountRow, ...]:
 def of_device(rows: Iterable[MountRow], major: int, minor: int) -> tuple[MountRow, ...]:
     """The rows whose superblock is that of the block device `major`:`minor`."""
     return tuple(row for row in rows if (row.major, row.minor) == (major, minor))
+
+
+def of_file(rows: Iterable[MountRow], fd: int) -> MountRow | None:
+    """The row of the mount through which our open `fd` was reached (proc(5), fdinfo).
+
+    None if it is attached nowhere, or in another mount namespace than `rows` are of.
+    """
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
+        found = next((int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:")), None)
+    return next((row for row in rows if row.mount_id == found), None)
+
+
+def device_of(fd: int) -> tuple[int, int]:
+    """Major and minor of the file system that our open `fd` lies on, as mount table and locks say.
+
+    st_dev is another number where the file system makes them up: per subvolume (btrfs), per
+    layer and for files only (overlayfs with layers on several file systems).  It is what is left
+    for a file on a mount that is attached nowhere.
+    """
+    row = of_file(read(), fd)
+    if row is not None:
+        return row.major, row.minor
+    device = os.fstat(fd).st_dev
+    return os.major(device), os.minor(device)
 
 
 def _parse_line(line: bytes) -> MountRow | None:

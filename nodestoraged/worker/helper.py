@@ -12,9 +12,23 @@ from typing import NamedTuple
 
 from nodestoraged.worker.failure import OperationFailed, printable
 
-__all__ = ["Finished", "run"]
+__all__ = ["PATH", "Finished", "find", "run"]
 
-_PATH = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
+#: Where programs are looked for, beside the usual places those of systems with a read-only /usr:
+#: NixOS has everything in the first, Flatcar what was added in the second.
+PATH = (
+    *("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"),
+    *("/run/current-system/sw/bin", "/opt/bin"),
+)
+#: Which package a program comes with; Alpine splits two of them.
+_PACKAGES = {
+    "e2fsck": "e2fsprogs",
+    "mkfs.ext4": "e2fsprogs",
+    "tune2fs": "e2fsprogs (Alpine: e2fsprogs-extra)",
+    "mkfs.xfs": "xfsprogs",
+    "xfs_db": "xfsprogs (Alpine: xfsprogs-extra)",
+    "ctr": "containerd",
+}
 _OUTPUT_BYTES = 64 * 1024
 
 
@@ -27,13 +41,13 @@ class Finished(NamedTuple):
 
 def run(program: str, *args: str) -> Finished:
     """Run `program` to its end.  Raises OperationFailed `HelperMissing` if it is not installed."""
-    executable = _find(program)
+    executable = find(program)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with open("/dev/null", "rb") as nothing:
         pid = os.posix_spawn(
             executable,
             (executable, *args),
-            {"PATH": ":".join(_PATH), "LANG": "C.UTF-8"},
+            {"PATH": ":".join(PATH), "LANG": "C.UTF-8"},
             file_actions=(
                 (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, write_end, 1),
@@ -52,9 +66,14 @@ def run(program: str, *args: str) -> Finished:
     return Finished(os.waitstatus_to_exitcode(status), kept)
 
 
-def _find(program: str) -> str:
-    for directory in _PATH:
+def find(program: str) -> str:
+    """Where `program` lies.  Raises HelperMissing, which names the package that it comes with."""
+    if "/" in program:
+        return program
+    for directory in PATH:
         path = f"{directory}/{program}"
         if os.access(path, os.X_OK):
             return path
-    raise OperationFailed("HelperMissing", f"{program} is not installed")
+    package = _PACKAGES.get(program)
+    advice = f": install the package {package}" if package else ""
+    raise OperationFailed("HelperMissing", f"{program} is not installed{advice}")

@@ -56,8 +56,9 @@ def of(place: Place) -> list[str]:
         rows = _rows(pid, seen_namespaces)
         for text in _mounts(place, rows, pid, seen_superblocks):
             found[text] = None
+    ours = mountinfo.read()
     for each in processes.values():
-        if each.pid != os.getpid() and _has_open(place, each.pid):
+        if each.pid != os.getpid() and _has_open(place, each.pid, ours):
             found[_words(each, each.pid, "file")] = None
     return list(found)
 
@@ -158,15 +159,15 @@ def _inode(path: str, directory: int | None) -> int | None:
         return None
 
 
-def _has_open(place: Place, pid: int) -> bool:
+def _has_open(place: Place, pid: int, ours: tuple[mountinfo.MountRow, ...]) -> bool:
     base = f"/proc/{pid}"
     links = [f"{base}/{name}" for name in ("cwd", "root", "exe")]
     with contextlib.suppress(OSError):
         links += [f"{base}/fd/{name}" for name in os.listdir(f"{base}/fd")]
-    return any(_is_inside(place, link) for link in links)
+    return any(_is_inside(place, link, ours) for link in links)
 
 
-def _is_inside(place: Place, link: str) -> bool:
+def _is_inside(place: Place, link: str, ours: tuple[mountinfo.MountRow, ...]) -> bool:
     """The open file has a path below the root, but is not on the mount that lies there."""
     try:
         # The name is read from memory; a disk that hangs is not touched by it.
@@ -176,19 +177,12 @@ def _is_inside(place: Place, link: str) -> bool:
     except OSError:
         return False
     try:
-        return os.fstat(fd).st_dev == os.fstat(place.directory).st_dev and not _is_on_mounted(
-            place, fd
-        )
+        row = mountinfo.of_file(ours, fd)
+        if row is not None:
+            return row.mount_id != place.mounted.mount_id and place.number == (row.major, row.minor)
+        return os.fstat(fd).st_dev == os.fstat(place.directory).st_dev
     finally:
         os.close(fd)
-
-
-def _is_on_mounted(place: Place, fd: int) -> bool:
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("mnt_id:"):
-                return int(line.split()[1]) == place.mounted.mount_id
-    return False
 
 
 def _words(found: process.Process | None, pid: int, how: str) -> str:

@@ -68,12 +68,19 @@ def syncfs(args: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def stat_fs(args: Mapping[str, object]) -> Mapping[str, object]:
-    """Device and space of the file system that `path` lies on, as cAdvisor computes them."""
+    """Device and space of the file system that `path` lies on, as cAdvisor computes them.
+
+    The device is the one that the mount table names.
+    """
     path = arguments.path(args, "path")
-    numbers, device = os.statvfs(path), os.stat(path).st_dev
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        numbers, (major, minor) = os.fstatvfs(fd), mountinfo.device_of(fd)
+    finally:
+        os.close(fd)
     return {
-        "st_major": os.major(device),
-        "st_minor": os.minor(device),
+        "st_major": major,
+        "st_minor": minor,
         "capacity_bytes": numbers.f_blocks * numbers.f_frsize,
         "available_bytes": numbers.f_bavail * numbers.f_frsize,
         "inodes": numbers.f_files,
@@ -143,9 +150,11 @@ def _remove_contents(directory: int, device: int) -> int:
 def _check_on_device(directory: int, path: str, args: Mapping[str, object]) -> None:
     major = arguments.optional_integer(args, "major")
     minor = arguments.optional_integer(args, "minor")
-    found = os.fstat(directory).st_dev
-    if major is not None and minor is not None and found != os.makedev(major, minor):
-        where = f"{os.major(found)}:{os.minor(found)}"
+    if major is None or minor is None:
+        return
+    found = mountinfo.device_of(directory)
+    if found != (major, minor):
+        where = f"{found[0]}:{found[1]}"
         raise OperationFailed("DeviceChanged", f"{path} lies on {where}, not on {major}:{minor}")
 
 

@@ -54,12 +54,13 @@ def format_disk(args: Mapping[str, object]) -> Mapping[str, object]:
     whether nothing should be on it.  Returns devnode, major, minor, diskseq, uuid, label, fstype,
     read back from the superblock.
 
-    Raises Gone, DeviceChanged, ReadOnly, Busy, LabelTooLong, WrongFilesystem, TooSmall, NotBlank
-    before anything is written; then IoError, PartitionMissing, HelperMissing, FormatFailed,
+    Raises Gone, DeviceChanged, ReadOnly, Busy, LabelTooLong, WrongFilesystem, TooSmall, NotBlank,
+    HelperMissing before anything is written; then IoError, PartitionMissing, FormatFailed,
     LabelTruncated.
     """
     label, fstype = arguments.text(args, "label"), arguments.text(args, "fstype")
     _check_label(label, fstype)
+    helper.find(f"mkfs.{fstype}")
     whole_disk = arguments.flag(args, "whole_disk")
     partition_type = arguments.text(args, "partition_type")
     devnode = arguments.path(args, "devnode")

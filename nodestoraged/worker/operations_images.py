@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-from nodestoraged.worker import arguments
+from nodestoraged.worker import arguments, helper
 from nodestoraged.worker.directories import DIRECTORY
 from nodestoraged.worker.failure import OperationFailed, printable
 from nodestoraged.worker.layout import Layout
@@ -25,10 +25,7 @@ _BLOBS = ("io.containerd.content.v1.content", "blobs", "sha256")
 _LIST_BYTES = 16 << 20
 _OUTPUT_BYTES = 64 * 1024
 _SHOWN = 50
-_ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-}
+_ENVIRONMENT = {"PATH": ":".join(helper.PATH), "LANG": "C.UTF-8"}
 
 
 def recall_images(args: Mapping[str, object]) -> Mapping[str, object]:
@@ -80,12 +77,13 @@ def _open_blobs(root: str) -> int | None:
 
 def _import(command: Sequence[str], layout: Layout) -> int:
     """The command has read the archive and ended well; bytes of blobs."""
+    executable = helper.find(command[0])
     # Its words go to memory: nobody could read a second pipe while we write the first.
     words = os.memfd_create("import", os.MFD_CLOEXEC)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     try:
-        pid = os.posix_spawnp(
-            command[0],
+        pid = os.posix_spawn(
+            executable,
             list(command),
             _ENVIRONMENT,
             file_actions=(

@@ -88,11 +88,11 @@ def _of_init() -> tuple[mountinfo.MountRow, ...]:
 
 def _database(path: str) -> dict[str, object] | None:
     try:
-        found = os.stat(f"{path}/{_DATABASE}")
+        fd = os.open(f"{path}/{_DATABASE}", os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return None
-    return {
-        "major": os.major(found.st_dev),
-        "minor": os.minor(found.st_dev),
-        "inode": found.st_ino,
-    }
+    try:
+        major, minor = mountinfo.device_of(fd)
+        return {"major": major, "minor": minor, "inode": os.fstat(fd).st_ino}
+    finally:
+        os.close(fd)

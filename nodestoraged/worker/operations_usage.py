@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Mapping
 
+from nodestoraged.linux import mountinfo
 from nodestoraged.worker import arguments
 
 __all__ = ["usage"]
@@ -22,9 +23,10 @@ def usage(args: Mapping[str, object]) -> Mapping[str, object]:
     Links are not followed, other devices not entered, hard links counted once.  What vanishes
     meanwhile is left out: the tree may be in use.
     """
-    path = arguments.path(args, "path")
+    path = os.path.realpath(arguments.path(args, "path"))
     device = os.stat(path).st_dev
-    seen: set[int] = set()
+    mounted = frozenset(row.target for row in mountinfo.below(mountinfo.read(), path))
+    seen: set[tuple[int, int]] = set()
     total = entries = 0
     waiting = [path]
     while waiting:
@@ -40,13 +42,17 @@ def usage(args: Mapping[str, object]) -> Mapping[str, object]:
             except OSError:
                 continue
             entries += 1
-            if told.st_dev != device:
+            if entry.path in mounted:
                 continue
             if stat.S_ISDIR(told.st_mode):
+                # A file's number may be its layer's (overlayfs), a directory's never is.
+                if told.st_dev != device:
+                    continue
                 waiting.append(entry.path)
             elif told.st_nlink > 1:
-                if told.st_ino in seen:
+                inode = (told.st_dev, told.st_ino)
+                if inode in seen:
                     continue
-                seen.add(told.st_ino)
+                seen.add(inode)
             total += told.st_blocks * _BLOCK_BYTES
     return {"bytes": total, "entries": entries}

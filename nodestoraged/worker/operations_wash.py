@@ -15,7 +15,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from nodestoraged.linux import locks, process
+from nodestoraged.linux import locks, mountinfo, process
 from nodestoraged.linux.libc import LIBC, check
 from nodestoraged.worker import arguments, blobs, directories, removal
 from nodestoraged.worker.directories import DIRECTORY
@@ -123,7 +123,9 @@ def _refuse_locked(root: int, path: str) -> None:
         database = os.stat(f"{_METADATA}/meta.db", dir_fd=root, follow_symlinks=False)
     except OSError:
         return
-    number = (os.major(database.st_dev), os.minor(database.st_dev))
+    covering = mountinfo.covering(mountinfo.read(), path)
+    assert covering is not None  # "/" covers everything
+    number = (covering.major, covering.minor)  # st_dev may be another one: mountinfo.device_of
     for row in locks.read():
         if (row.major, row.minor) == number and row.inode == database.st_ino and not row.waits:
             comms = {each.pid: each.comm for each in process.table()}

@@ -50,7 +50,7 @@ class Tally:
         self.protected = frozenset(protected)
         self.guard = guard
         #: inode -> names that are still to come, of files with several; so each counts once
-        self.links: dict[int, int] = {}
+        self.links: dict[Key, int] = {}
 
     def stays(self, path: str, error: OSError | None) -> None:
         """The entry at `path` could not be removed, or must not be (None)."""
@@ -279,9 +279,10 @@ def _count(name: str, directory: int, tally: Tally) -> bool:
         return True
     tally.files += 1
     if found.st_nlink > 1:
-        before = tally.links.pop(found.st_ino, found.st_nlink)
+        inode = (found.st_dev, found.st_ino)
+        before = tally.links.pop(inode, found.st_nlink)
         if before > 1:
-            tally.links[found.st_ino] = before - 1
+            tally.links[inode] = before - 1
         if before < found.st_nlink:
             return False
     tally.used_bytes += _blocks(found)

@@ -7,6 +7,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+from nodestoraged.adapters import configfile
+from nodestoraged.model.config import Trust
+
 TOP = Path(__file__).parents[2]
 
 
@@ -36,6 +39,19 @@ def test_with_a_read_only_etc_the_state_directory_holds_what_was_set(tmp_path):
     path = tmp_path / "var/lib/nodestoraged/conf.d/90-local.toml"
     assert done.stdout.strip() == str(path), done.stderr
     assert tomllib.loads(path.read_text()) == {"role": {"containerd": {"trust": "label"}}}
+
+
+def test_an_immutable_etc_is_as_good_as_a_read_only_one(tmp_path):
+    etc = tmp_path / "etc"
+    etc.mkdir(mode=0o755)
+    subprocess.run(["chattr", "+i", etc], check=True)
+    try:
+        assert configfile.set_key(tmp_path, "role.containerd.trust", "label") == (
+            tmp_path / "var/lib/nodestoraged/conf.d/90-local.toml"
+        )
+    finally:
+        subprocess.run(["chattr", "-i", etc], check=True)
+    assert configfile.load(tmp_path).config.roles[0].trust is Trust.LABEL
 
 
 def test_a_set_that_a_read_only_etc_would_overrule_is_refused(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from nodestoraged.adapters import program
 from nodestoraged.adapters.program import Finished, run_program
+from nodestoraged.worker import helper
 from tests.fakes.service_benches import until
 
 
@@ -100,3 +101,7 @@ def test_no_descriptor_is_left_open() -> None:
 
     before, after = asyncio.run(scenario())
     assert before == after
+
+
+def test_programs_are_looked_for_where_the_worker_looks_for_its_helpers() -> None:
+    assert program.ENVIRONMENT["PATH"].split(":") == list(helper.PATH)

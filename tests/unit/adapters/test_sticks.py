@@ -12,6 +12,7 @@ import pytest
 
 from nodestoraged.adapters.children import Children
 from nodestoraged.adapters.sticks import WorkerSticks, kept_node_id, node_id
+from nodestoraged.linux import mountinfo
 from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.disk import PARTITION_TYPE, Disk, Formatted
 from nodestoraged.model.errors import ObservationError, StepError, StepTimeout
@@ -165,12 +166,65 @@ def test_ids_of_data_differ() -> None:
     assert sticks.node == "n"
 
 
-def test_without_a_machine_id_a_random_one_is_kept(tmp_path: Path) -> None:
+def test_without_any_id_a_random_one_is_kept_and_stays_also_beside_a_later_machine_id(
+    tmp_path: Path,
+) -> None:
     missing = tmp_path / "machine-id"
-    first = kept_node_id(tmp_path, missing)
+    first = kept_node_id(tmp_path, missing, ())
     assert len(bytes.fromhex(first)) == 16
-    assert kept_node_id(tmp_path, missing) == first
+    assert kept_node_id(tmp_path, missing, ()) == first
     (tmp_path / "node-id").write_text("torn")
-    assert kept_node_id(tmp_path, missing) not in {first, "torn"}
+    second = kept_node_id(tmp_path, missing, ())
+    assert second not in {first, "torn"}
     missing.write_text("0123456789abcdef0123456789abcdef")
-    assert kept_node_id(tmp_path, missing) == node_id(missing)
+    assert kept_node_id(tmp_path, missing, ()) == second
+
+
+def test_a_machine_id_of_the_disk_is_taken_and_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = mountinfo.parse(b"27 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    monkeypatch.setattr(mountinfo, "read", lambda: disk)
+    given = tmp_path / "machine-id"
+    given.write_text("0123456789abcdef0123456789abcdef\n")
+    assert kept_node_id(tmp_path, given) == node_id(given)
+    assert not (tmp_path / "node-id").exists()
+
+
+@pytest.mark.parametrize("text", ["", "uninitialized\n"])
+def test_where_there_is_no_machine_id_the_hardware_names_the_node(
+    tmp_path: Path, text: str
+) -> None:
+    given, firmware = tmp_path / "machine-id", tmp_path / "product_uuid"
+    given.write_text(text)
+    firmware.write_text("4C4C4544-0042-3510-8058-B4C04F4D3232\n")
+    first, second = (kept_node_id(state, given, (firmware,)) for state in fresh(tmp_path, 2))
+    assert first == second
+    assert "4c4c4544" not in first
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "00000000-0000-0000-0000-000000000000",
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "03000200-0400-0500-0006-000700080009",
+        "",
+    ],
+)
+def test_firmware_that_does_not_know_who_it_is_names_nobody(tmp_path: Path, told: str) -> None:
+    firmware, board = tmp_path / "product_uuid", tmp_path / "serial-number"
+    firmware.write_text(told)
+    missing, paths = tmp_path / "machine-id", (firmware, board)
+    one, two, three, four = fresh(tmp_path, 4)
+    assert kept_node_id(one, missing, paths) != kept_node_id(two, missing, paths)
+    board.write_text("10000000abcdef01\0")
+    assert kept_node_id(three, missing, paths) == kept_node_id(four, missing, paths)
+
+
+def fresh(directory: Path, count: int) -> list[Path]:
+    """State directories in which nothing was ever kept."""
+    made = [directory / f"state{number}" for number in range(count)]
+    for state in made:
+        state.mkdir()
+    return made
