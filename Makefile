@@ -41,8 +41,23 @@ venv: deps .venv/stamp .venv-debian/stamp ## Make both Python environments
 	touch $@
 
 .PHONY: test
-test: venv coverage ## Everything: style, unit, contract, integration and VM tests
-	$(PYTHON) -m pytest
+test: venv ## Everything: style, unit, contract, integration and VM tests
+	$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=line test-host test-vm test-vm-more
+
+# Three lanes, two at a time: an emulated machine keeps little more than one core busy.
+.PHONY: test-host
+test-host: coverage ## Everything that needs no virtual machine
+	$(PYTHON) -m pytest -m "not vm"
+
+VM_MORE := $(wildcard $(addprefix tests/vm/test_,everywhere.py openrc_package.py package.py podman.py release.py))
+
+.PHONY: test-vm
+test-vm: venv ## Losses, boots, data, in a virtual machine
+	$(PYTHON) -m pytest -m vm $(filter-out $(VM_MORE),$(wildcard tests/vm/test_*.py))
+
+.PHONY: test-vm-more
+test-vm-more: venv ## Other inits, releases, runtimes and packages, in virtual machines
+	$(PYTHON) -m pytest -m vm $(VM_MORE)
 
 .PHONY: test-fast
 test-fast: venv ## What needs neither real devices nor a VM
@@ -63,10 +78,30 @@ fmt: venv ## Format, and mend what can be mended without thought
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
+.PHONY: install
+install: ## Install below $(DESTDIR)$(PREFIX); packaging/install lists the variables
+	packaging/install
+
+.PHONY: uninstall
+uninstall: ## Remove what `install` with the same variables has put there
+	packaging/install remove
+
 .PHONY: deb
 deb: deps ## Build dist/nodestoraged_VERSION_all.deb
 	packaging/deb/build dist
 	@ls -l $(DEB)
+
+.PHONY: rpm
+rpm: deps ## Build dist/nodestoraged-VERSION-1.noarch.rpm
+	packaging/rpm/build dist
+
+.PHONY: bundle
+bundle: venv ## Build dist/nodestoraged-VERSION-bundle-ARCH.tar.gz, with the libraries inside
+	packaging/bundle/build dist
+
+.PHONY: dist
+dist: venv ## Build sdist and wheel into dist
+	$(PYTHON) -m build --no-isolation --outdir dist .
 
 .PHONY: bench
 bench: venv ## Measure everything against its anchors; writes benchmarks/RESULTS.md

@@ -1,8 +1,9 @@
 """The composition root: configuration, adapters, one node, one loop, signals.
 
-The only place that knows every part.  Order at start: the lock, the configuration, the warm
-worker (before anything is imported that it shall not carry), udev's monitor, the roots, the
-socket, READY, and then the loop.
+The only place that knows every part.  Order at start: the lock, the configuration, the launcher
+(where services would be our descendants), the rights that are given up, the warm worker (before
+anything is imported that it shall not carry), udev's monitor, the roots, the socket, READY, and
+then the loop.
 """
 
 from __future__ import annotations
@@ -12,37 +13,32 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 from nodestoraged import __version__, log
 from nodestoraged.adapters import configfile
 from nodestoraged.adapters.children import Children
 from nodestoraged.adapters.clock import RealClock
-from nodestoraged.adapters.copier import TransientCopier
-from nodestoraged.adapters.disks import WorkerDisks
 from nodestoraged.adapters.eventlog import RecordingLog
-from nodestoraged.adapters.fence import FileFence
-from nodestoraged.adapters.hooks import ProgramHooks
-from nodestoraged.adapters.journal import FileJournal
-from nodestoraged.adapters.localkubelet import LocalKubelet
-from nodestoraged.adapters.mounts import MountInfo, MountWatch
-from nodestoraged.adapters.notify import SdNotifier
-from nodestoraged.adapters.roots import WorkerRoots
-from nodestoraged.adapters.runtimes.profiles import profile_of
-from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
+from nodestoraged.adapters.journal import FileJournal, OperationIds
+from nodestoraged.adapters.launcher import Launcher
+from nodestoraged.adapters.mounts import MountWatch
+from nodestoraged.adapters.notify import notifier
+from nodestoraged.adapters.runtimes.discovery import Discovery
 from nodestoraged.adapters.services.select import choose
-from nodestoraged.adapters.sticks import WorkerSticks, kept_node_id
 from nodestoraged.adapters.store import FileStore
 from nodestoraged.adapters.udev import UdevDevices
 from nodestoraged.api.server import ApiServer
+from nodestoraged.assembly import Shared, discovered, narrow, ports_of
 from nodestoraged.engine.board import DaemonFacts
 from nodestoraged.engine.node import Node
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.linux import lockfile
-from nodestoraged.model.config import Config, MountNamespace, RoleConfig
-from nodestoraged.model.errors import ConfigError, NodeStorageError
-from nodestoraged.ports import Ports
+from nodestoraged.model.config import Config, RoleConfig
+from nodestoraged.model.errors import NodeStorageError
+from nodestoraged.model.runtime import RuntimeProfile
+from nodestoraged.ports import Notifier, Ports
 
 #: A mount storm (kubelet makes one mount per volume) wakes us at most this often.
 MOUNT_QUIET_SECONDS = 1.0
@@ -52,8 +48,18 @@ EXIT_FAILED, EXIT_LOCKED = 1, 75
 class Daemon:
     """One running daemon; `run` returns its exit code."""
 
-    def __init__(self, config: Config, *, root: Path, run: Path, state: Path, fence: Path) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        root: Path,
+        run: Path,
+        state: Path,
+        fence: Path,
+        launcher: Launcher | None = None,
+    ) -> None:
         self._config = config
+        self._launcher = launcher
         self._root = root
         self._run = run
         self._state = state
@@ -72,36 +78,34 @@ class Daemon:
             children = Children()
             await children.start()
             stack.push_async_callback(children.close)
-            services = choose(self._config.daemon)
+            services = choose(self._config.daemon, self._launcher)
             stack.push_async_callback(services.close)
             loop.add_reader(self._udev.start(), self._udev.drain)
             stack.callback(self._udev.close)
             self._watch_mounts(loop, stack)
+            if self._launcher is not None:
+                loop.add_reader(self._launcher.pidfd, self._launcher_ended)
+                stack.callback(loop.remove_reader, self._launcher.pidfd)
             store = FileStore(self._state, self._complain)
-            notifier = SdNotifier()
+            told = notifier(self._run)
+            ids = OperationIds()
+            shared = Shared(
+                config=self._config.daemon,
+                state=self._state,
+                fence=self._fence,
+                children=children,
+                clock=self._clock,
+                devices=self._udev,
+                services=services,
+                launcher=self._launcher,
+                store=store,
+                notifier=told,
+                log=self._events,
+            )
             for role in self._config.roles:
-                journal = FileJournal(self._state / "roles" / role.name, self._complain)
+                journal = FileJournal(self._state / "roles" / role.name, self._complain, ids)
                 stack.callback(journal.close)
-                ports = Ports(
-                    clock=self._clock,
-                    devices=self._udev,
-                    mounts=MountInfo(),
-                    disks=WorkerDisks(children),
-                    sticks=WorkerSticks(children, kept_node_id(self._state)),
-                    roots=WorkerRoots(children),
-                    copier=TransientCopier(systemd=self._transient(services.name)),
-                    services=services,
-                    fence=FileFence(self._fence),
-                    runtime=ContainerdRuntime(
-                        children, self._clock, role.floor_images, self._state / "images"
-                    ),
-                    kubelet=LocalKubelet(),
-                    hooks=ProgramHooks(),
-                    journal=journal,
-                    store=store,
-                    notifier=notifier,
-                    log=self._events,
-                )
+                ports = ports_of(role, shared, journal)
                 self._reconcilers.append(self._reconciler(ports, role))
             node = self._node = Node(
                 self._reconcilers,
@@ -115,12 +119,12 @@ class Daemon:
             server = ApiServer(node, report=self._report, path=str(self._run / "io.nodestorage"))
             await server.start()
             stack.push_async_callback(server.close)
-            await self._until_stopped(node, notifier)
+            await self._until_stopped(node, told)
         return 0
 
-    async def _until_stopped(self, node: Node, notifier: SdNotifier) -> None:
+    async def _until_stopped(self, node: Node, told: Notifier) -> None:
         tasks = {
-            asyncio.create_task(self._keep(node, notifier), name="node"),
+            asyncio.create_task(self._keep(node, told), name="node"),
             asyncio.create_task(self._rescan(), name="rescan"),
         }
         stop = asyncio.create_task(self._stop.wait(), name="stop")
@@ -132,9 +136,9 @@ class Daemon:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _keep(self, node: Node, notifier: SdNotifier) -> None:
+    async def _keep(self, node: Node, told: Notifier) -> None:
         await node.start()
-        notifier.ready()
+        told.ready()
         await node.run()
 
     async def _rescan(self) -> None:
@@ -142,16 +146,49 @@ class Daemon:
         while True:
             await asyncio.sleep(self._config.daemon.rescan_seconds)
             self._udev.rescan()
+            await self._discover()
             self._wake()
 
-    def _transient(self, init: str) -> bool:
-        """A copy runs in a unit of its own where there is systemd, and we share its mounts."""
-        own = self._config.daemon.mount_namespace is MountNamespace.OWN
-        return init in {"systemd", "systemctl"} and not own
+    async def _discover(self) -> None:
+        """A runtime that was installed since is found, whichever it is."""
+        for reconciler in self._reconcilers:
+            if reconciler.view is None or reconciler.view.observation.runtime_installed:
+                continue
+            with suppress(NodeStorageError):
+                found = await asyncio.to_thread(discovered, reconciler.role, self._root)
+                if found.complete and found.profile != reconciler.memory.profile:
+                    self._tell(reconciler.role, found)
+                    reconciler.configure(reconciler.role, self._config.daemon, found.profile)
+
+    def _profile(self, role: RoleConfig) -> RuntimeProfile:
+        """The runtime in force for `role`.
+
+        One that is there stays, as long as the configuration says the same of it: the root of
+        another must not take its place while a stick may be mounted on this one's.
+        """
+        known = next((one for one in self._reconcilers if one.role.name == role.name), None)
+        if known is not None and known.view is not None:
+            same = (known.role.runtime, known.role.profile) == (role.runtime, role.profile)
+            if same and known.view.observation.runtime_installed:
+                return known.memory.profile
+        found = discovered(role, self._root)
+        self._tell(role, found)
+        return found.profile
+
+    def _tell(self, role: RoleConfig, found: Discovery) -> None:
+        self._events.event("runtime", "; ".join(found.sources), role=role.name)
+
+    def _launcher_ended(self) -> None:
+        """Without it nothing can be started or stopped; the next daemon has a new one."""
+        self._events.event("failed", "the launcher ended, so the daemon does")
+        asyncio.get_running_loop().remove_reader(self._launcher.pidfd)  # type: ignore[union-attr]
+        self._stop.set()
 
     def _reconciler(self, ports: Ports, role: RoleConfig) -> Reconciler:
         aside = str(self._run / "aside")
-        return Reconciler(ports, role, self._config.daemon, profile_of(role), self._changed, aside)
+        return Reconciler(
+            ports, role, self._config.daemon, self._profile(role), self._changed, aside
+        )
 
     def _watch_mounts(self, loop: asyncio.AbstractEventLoop, stack: AsyncExitStack) -> None:
         pending: list[asyncio.TimerHandle] = []
@@ -175,15 +212,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _hang_up(self) -> None:
-        with suppress(ConfigError):
+        with suppress(NodeStorageError):
             self._reload()
 
     def _reload(self) -> str:
         """The new configuration is in force; a broken one is refused and the old one kept."""
         try:
             loaded = configfile.load(self._root)
-            profiles = {role.name: profile_of(role) for role in loaded.config.roles}
-        except ConfigError as error:
+            profiles = {role.name: self._profile(role) for role in loaded.config.roles}
+        except NodeStorageError as error:
             self._events.event("config", f"kept the old one: {error.message}", reason=error.reason)
             raise
         known = {reconciler.role.name: reconciler for reconciler in self._reconcilers}
@@ -219,15 +256,8 @@ class Daemon:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon; the exit code says how it ended."""
-    parser = argparse.ArgumentParser(prog="nodestoraged", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", action="version", version=f"nodestoraged {__version__}")
-    parser.add_argument("--root", default="/", help="where /etc and /usr are looked for")
-    parser.add_argument("--run", default="/run/nodestoraged", help="run-time directory")
-    parser.add_argument("--state", default="/var/lib/nodestoraged", help="state directory")
-    parser.add_argument("--fence", default="/run/nodestorage-fence", help="fence directory")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning"))
-    options = parser.parse_args(argv)
-    log.configure(level=options.log_level)
+    options = _options(argv)
+    log.configure(level=options.log_level, path=options.log_file)
     if os.geteuid() != 0:
         return _failed("NotRoot", "nodestoraged has to run as root", "sudo nodestoraged")
     run, state = Path(options.run), Path(options.state)
@@ -242,19 +272,35 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_LOCKED
     except OSError as error:
         return _failed("NotWritable", f"{error.filename}: {error.strerror}", "")
-    try:
-        config = configfile.load(Path(options.root)).config
-        for role in config.roles:
-            profile_of(role)
-            (state / "roles" / role.name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        daemon = Daemon(
-            config, root=Path(options.root), run=run, state=state, fence=Path(options.fence)
-        )
-        return asyncio.run(daemon.run())
-    except NodeStorageError as error:
-        return _failed(error.reason, error.message, error.hint)
-    finally:
-        os.close(lock)
+    with ExitStack() as stack:
+        stack.callback(os.close, lock)
+        try:
+            config = configfile.load(Path(options.root)).config
+            for role in config.roles:
+                (state / "roles" / role.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            daemon = Daemon(
+                config,
+                root=Path(options.root),
+                run=run,
+                state=state,
+                fence=Path(options.fence),
+                launcher=narrow(config, run, stack),
+            )
+            return asyncio.run(daemon.run())
+        except NodeStorageError as error:
+            return _failed(error.reason, error.message, error.hint)
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="nodestoraged", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"nodestoraged {__version__}")
+    parser.add_argument("--root", default="/", help="where /etc and /usr are looked for")
+    parser.add_argument("--run", default="/run/nodestoraged", help="run-time directory")
+    parser.add_argument("--state", default="/var/lib/nodestoraged", help="state directory")
+    parser.add_argument("--fence", default="/run/nodestorage-fence", help="fence directory")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning"))
+    parser.add_argument("--log-file", metavar="PATH", help="log JSON lines to PATH, kept small")
+    return parser.parse_args(argv)
 
 
 def _failed(reason: str, message: str, hint: str) -> int:

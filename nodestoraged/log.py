@@ -6,10 +6,13 @@ hold an escape sequence).  May not know: what is worth logging; the engine decid
   the journal     `MESSAGE`, `PRIORITY` and `NODESTORAGED_*` fields over its socket
   a terminal      one line of key=value
   anything else   one JSON object per line, with the time (the other two have a clock of their own)
+
+A file of our own (`--log-file`) takes JSON lines too and is kept small.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,6 +21,7 @@ import struct
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 import structlog
@@ -29,28 +33,104 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 #: A datagram longer than this would need a memfd; no line of ours is worth one.
 _LONGEST_FIELD = 16 * 1024
+#: A log file grows so large; so many are kept, the one in use among them.
+FILE_BYTES = 5 * 1024 * 1024
+FILES = 4
+#: The group that an operator gives the file may read it.
+_FILE_MODE = 0o640
 
 
 def configure(
-    stream: TextIO | None = None, level: str = "info", journal_socket: str = JOURNAL_SOCKET
+    stream: TextIO | None = None,
+    level: str = "info",
+    journal_socket: str = JOURNAL_SOCKET,
+    path: str | None = None,
 ) -> None:
     """Everything logged from now on goes to `stream` (default: stderr), from `level` upwards.
 
-    If `stream` is the journal's (JOURNAL_STREAM names its device and inode), the native protocol
-    is used, so that fields can be asked for: `journalctl NODESTORAGED_STICK=3f2a…`.
+    With `path` it goes to that file instead.  If `stream` is the journal's (JOURNAL_STREAM names
+    its device and inode), the native protocol is used, so that fields can be asked for:
+    `journalctl NODESTORAGED_STICK=3f2a…`.
     """
     chosen = sys.stderr if stream is None else stream
+    file = None if path is None else LogFile(path)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             _escape,
-            _renderer(chosen, journal_socket),
+            _json_line if file else _renderer(chosen, journal_socket),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=chosen),
+        logger_factory=file.logger if file else structlog.PrintLoggerFactory(file=chosen),
         cache_logger_on_first_use=False,
     )
+
+
+class LogFile:
+    """A file of lines at `path`, renamed to `path.1` before it is larger than `limit_bytes`.
+
+    `files` are kept in all.  A line that cannot be written (full disk, missing directory) goes to
+    stderr and is forgotten: the log never stops the daemon.  What was removed or renamed by
+    somebody else is begun anew.
+    """
+
+    def __init__(self, path: str, *, limit_bytes: int = FILE_BYTES, files: int = FILES) -> None:
+        self._path = Path(path)
+        self._limit_bytes = limit_bytes
+        self._files = files
+
+    def logger(self, *_: object) -> LogFile:
+        """structlog's logger factory: there is one file, and it is the logger."""
+        return self
+
+    def write(self, line: str) -> None:
+        """The line is in the file, whole, if the disk takes it."""
+        content = line.encode("utf-8", "replace") + b"\n"
+        try:
+            self._rotate(len(content))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            # Opened for each line: there are few, and nothing has to be noticed or closed then.
+            descriptor = os.open(self._path, flags, _FILE_MODE)
+            try:
+                _write_whole(descriptor, content)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"{line}\n")
+
+    debug = info = warning = error = critical = write
+
+    def _rotate(self, more_bytes: int) -> None:
+        try:
+            size = self._path.lstat().st_size
+        except FileNotFoundError:
+            return
+        if size + more_bytes <= self._limit_bytes:
+            return
+        for number in range(self._files - 1, 0, -1):
+            younger = self._older(number - 1) if number > 1 else self._path
+            with contextlib.suppress(FileNotFoundError):
+                younger.replace(self._older(number))
+
+    def _older(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    """Written whole or not at all: half a line would spoil the next one."""
+    size = os.fstat(descriptor).st_size
+    if size == 0:  # just made, and our umask took more than it should
+        os.fchmod(descriptor, _FILE_MODE)
+    written = 0
+    try:
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+    except OSError:
+        if written:
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def get() -> FilteringBoundLogger:

@@ -12,6 +12,7 @@ from nodestoraged.adapters.children import Children
 from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import KUBERNETES_NAMESPACE
+from nodestoraged.model.runtime import Dialect, RuntimeProfile
 
 RELEASE_POLL_SECONDS = 0.1
 
@@ -92,16 +93,23 @@ class WorkerDisks:
             await asyncio.sleep(RELEASE_POLL_SECONDS)
 
     async def clear_state(
-        self, state_dir: str, root: str, *, dead: bool, deadline_seconds: float
+        self, profile: RuntimeProfile, *, dead: bool, deadline_seconds: float
     ) -> None:
-        """Nothing is mounted below the state directory or root, and k8s.io's bundles are gone."""
-        for path in (state_dir, root):
+        """Nothing is mounted below the state directory or root, and k8s.io's bundles are gone.
+
+        podman forgets everything of this boot.
+        """
+        for path in (profile.state, profile.root):
             arguments: dict[str, object] = {"path": path, "lazy": dead}
             result = await self._call("unmount_below", arguments, deadline_seconds)
             busy = result.get("busy")
             if isinstance(busy, list) and busy:
                 raise StepError("Busy", f"{busy[0].get('target')}: {busy[0].get('error')}")
-        arguments = {"state_dir": state_dir, "namespace": KUBERNETES_NAMESPACE}
+        if profile.dialect is Dialect.PODMAN:
+            arguments = {"root": profile.root, "state": profile.state}
+            await self._call("forget_podman", arguments, deadline_seconds)
+            return
+        arguments = {"state_dir": profile.state, "namespace": KUBERNETES_NAMESPACE}
         await self._call("clean_state", arguments, deadline_seconds)
 
     async def probe_read(self, device: BlockDevice, *, deadline_seconds: float) -> float:
@@ -116,19 +124,22 @@ class WorkerDisks:
         """syncfs of the file system of `path` came back."""
         await self._call("syncfs", {"path": path}, deadline_seconds)
 
-    async def leftover_shims(self, socket: str, *, deadline_seconds: float) -> int:
-        """Shims of this socket in k8s.io."""
-        arguments: dict[str, object] = {"socket": socket, "namespace": KUBERNETES_NAMESPACE}
+    async def leftover_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
+        """Shims of the runtime's socket in k8s.io."""
+        if profile.dialect is Dialect.PODMAN:
+            return 0
+        arguments: dict[str, object] = {"socket": profile.socket, "namespace": KUBERNETES_NAMESPACE}
         found = (await self._call("shims", arguments, deadline_seconds)).get("shims")
         return len(found) if isinstance(found, list) else 0
 
-    async def kill_shims(self, socket: str, *, deadline_seconds: float) -> int:
-        """No shim of this socket in k8s.io is left; how many were."""
-        arguments: dict[str, object] = {
-            "socket": socket,
-            "namespace": KUBERNETES_NAMESPACE,
-            "grace_seconds": max(1.0, deadline_seconds / 3),
-        }
+    async def kill_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
+        """No shim of the runtime's socket in k8s.io, or no monitor of podman, is left; how many."""
+        arguments: dict[str, object] = {"grace_seconds": max(1.0, deadline_seconds / 3)}
+        if profile.dialect is Dialect.PODMAN:
+            arguments |= {"root": profile.root}
+            found = (await self._call("kill_conmons", arguments, deadline_seconds)).get("conmons")
+            return found if isinstance(found, int) else 0
+        arguments |= {"socket": profile.socket, "namespace": KUBERNETES_NAMESPACE}
         found = (await self._call("kill_shims", arguments, deadline_seconds)).get("shims")
         return found if isinstance(found, int) else 0
 

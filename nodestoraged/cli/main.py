@@ -22,6 +22,7 @@ VERBS = {
     "operations": ("history", "what was done, newest first"),
     "events": ("history", "what happened"),
     "explain": ("offline.explain", "what a word on the screen means, or why a stick is not used"),
+    "doctor": ("offline.doctor.verb", "all checks of this machine, with what helps"),
     "plan": ("move", "what would be done, and how long it would take; changes nothing"),
     "switch": ("move", "move to a stick, a directory, internal, or as policy says (auto)"),
     "eject": ("move", "make a stick safe to pull out"),
@@ -44,10 +45,10 @@ VERBS = {
 }
 
 #: Names that are kept for verbs of a later version.
-LATER = ("doctor", "identify", "check", "rehearse")
+LATER = ("identify", "check", "rehearse")
 
 _GROUPS = (
-    ("Look", "status list show operations events explain"),
+    ("Look", "status list show operations events explain doctor"),
     ("Move", "plan switch eject rollback abort pause resume"),
     ("Trust", "enroll adopt forget rename delist relist"),
     ("Disks", "prepare reclaim powerwash"),

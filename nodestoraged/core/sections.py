@@ -24,6 +24,8 @@ from nodestoraged.model.plan import Step
 
 #: On top of the pods' own grace: removing sandboxes, and CNI.
 POD_REMOVAL_SECONDS = 30
+#: containerd alone, on a root with live pods: measured 0.06 s with 12 of them, on a good disk.
+ALONE_SECONDS = 30
 #: k3s brings up its data store before its runtime, which takes a minute on a slow disk.
 EMBEDDED_START_SECONDS = 180
 #: What is still mounted and nowhere to be seen.
@@ -104,7 +106,7 @@ def preflight(
         before.append(steps.WarmRuntimeClient())
         if not role.stop_foreign:
             before.append(steps.RefuseForeign())
-    else:
+    elif not observation.profile.embedded:
         before.append(steps.RefuseShims())
     before += check(observation, goal)
     if observation.runtime_runs:
@@ -181,20 +183,32 @@ def down(
     runtime = observation.running(profile.runtime_units)
     down: list[Step] = [steps.RaiseFence()]
     if not kubelet and not observation.runtime_runs and not always:
+        if profile.embedded and pods:
+            # Its unit leaves pods running when it is stopped, and they hold the old root.
+            down += [_empty(role), steps.KillShims(), steps.ClearState(dead=False)]
         return tuple(down)
     if kubelet:
         down.append(steps.StopUnits(units=kubelet, runtime=False))
     # An embedded kubelet makes anew what is stopped here, for as long as its unit runs: what
     # came in between has had its grace already and is killed with the leftover shims.
+    stop = (steps.StopUnits(units=runtime, runtime=True),) if runtime else ()
+    if profile.daemonless:
+        down += stop  # what only listens: a client could start a container through it
     if observation.runtime_runs and pods:
         grace = role.pod_grace_seconds
         down.append(
             steps.StopPods(grace_seconds=grace, deadline_seconds=grace + POD_REMOVAL_SECONDS)
         )
-    if runtime:
-        down.append(steps.StopUnits(units=runtime, runtime=True))
+    if not profile.daemonless:
+        down += stop
     down += [steps.KillShims(), steps.ClearState(dead=observation.serving().dead)]
     return tuple(down)
+
+
+def _empty(role: RoleConfig) -> steps.EmptyLeftPods:
+    grace = role.pod_grace_seconds
+    limit = grace + POD_REMOVAL_SECONDS + ALONE_SECONDS
+    return steps.EmptyLeftPods(grace_seconds=grace, deadline_seconds=limit)
 
 
 def check(observation: Observation, goal: Goal) -> tuple[Step, ...]:

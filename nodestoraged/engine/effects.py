@@ -73,7 +73,7 @@ class Effects:
                 return "down"
             case steps.StopUnits():
                 return await self._stop_all(step)
-            case steps.StopPods() | steps.KillShims():
+            case steps.StopPods() | steps.KillShims() | steps.EmptyLeftPods():
                 return await self._on_pods(step)
             case steps.StartUnit():
                 await ports.services.start(step.unit, wait=step.wait, deadline_seconds=limit)
@@ -117,9 +117,7 @@ class Effects:
             await self._refuse_running()
         match step:
             case steps.ClearState():
-                await disks.clear_state(
-                    profile.state, profile.root, dead=step.dead, deadline_seconds=limit
-                )
+                await disks.clear_state(profile, dead=step.dead, deadline_seconds=limit)
                 return "clear"
             case steps.Unmount():
                 if not step.dead:
@@ -136,14 +134,21 @@ class Effects:
                 seconds = await disks.probe_write(profile.root, deadline_seconds=limit)
                 return f"{seconds * 1000:.0f} ms"
 
-    async def _on_pods(self, step: steps.StopPods | steps.KillShims) -> str:
+    async def _on_pods(self, step: steps.StopPods | steps.KillShims | steps.EmptyLeftPods) -> str:
         ports, profile, limit = self._ports, self._memory.profile, step.deadline_seconds
+        if isinstance(step, steps.EmptyLeftPods):
+            if not await ports.disks.leftover_shims(profile, deadline_seconds=limit):
+                return "none"
+            self.pods_stopped = await ports.runtime.empty_alone(
+                profile, grace_seconds=step.grace_seconds, deadline_seconds=limit
+            )
+            return f"{self.pods_stopped} pods"
         if isinstance(step, steps.StopPods):
             self.pods_stopped = await ports.runtime.stop_pods(
                 profile, grace_seconds=step.grace_seconds, deadline_seconds=limit
             )
             return f"{self.pods_stopped} pods"
-        killed = await ports.disks.kill_shims(profile.socket, deadline_seconds=limit)
+        killed = await ports.disks.kill_shims(profile, deadline_seconds=limit)
         self.pods_stopped += killed
         return f"{killed} killed"
 
@@ -188,7 +193,7 @@ class Effects:
                     "stop them, or set stop_foreign = true",
                 )
         else:
-            left = await self._ports.disks.leftover_shims(profile.socket, deadline_seconds=limit)
+            left = await self._ports.disks.leftover_shims(profile, deadline_seconds=limit)
             if left:
                 raise StepError(
                     "PodsWithoutRuntime",
@@ -264,7 +269,7 @@ class Effects:
                 self._memory.profile, deadline_seconds=2
             ):
                 return "healthy"
-            if unit.state is not UnitState.ACTIVE and not unit.job_queued:
+            if unit.state is UnitState.STARTING and not unit.main_pid and not unit.job_queued:
                 # Not joined yet: it crashes and is restarted for ever; that is not our failure.
                 return "is being restarted"
             await clock.sleep(POLL_SECONDS)

@@ -173,7 +173,9 @@ def _marked(operation: Operation, step: Step, now: float) -> Operation:
         return operation
     if stops_runtime and operation.stopped_at is None:
         operation = replace(operation, stopped_at=now)
-    if (isinstance(step, steps.StopPods) or stops_runtime) and operation.pods_stopped_at is None:
+    if (
+        isinstance(step, steps.StopPods | steps.EmptyLeftPods) or stops_runtime
+    ) and operation.pods_stopped_at is None:
         operation = replace(operation, pods_stopped_at=now)
     return operation
 

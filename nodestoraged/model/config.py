@@ -63,6 +63,7 @@ class Services(StrEnum):
     AUTO = "auto"
     SYSTEMD = "systemd"
     SYSTEMCTL = "systemctl"
+    OPENRC = "openrc"
     COMMAND = "command"
 
 

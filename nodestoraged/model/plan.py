@@ -22,6 +22,7 @@ Step: TypeAlias = (
     | steps.LowerFence
     | steps.StopUnits
     | steps.StopPods
+    | steps.EmptyLeftPods
     | steps.KillShims
     | steps.ClearState
     | steps.Unmount

@@ -133,6 +133,18 @@ class StopPods:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmptyLeftPods:
+    """Every pod that outlived its stopped runtime was given its grace and is gone."""
+
+    grace_seconds: float
+    deadline_seconds: float = 120
+
+    def describe(self) -> str:
+        """The step in words."""
+        return "pods that were left are stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KillShims:
     """No process tree of a pod is left."""
 

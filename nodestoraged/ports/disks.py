@@ -10,6 +10,7 @@ from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.disk import Disk, Formatted
 from nodestoraged.model.hidden import HiddenRoot, Removed, Wash
 from nodestoraged.model.manifest import Inspection, Manifest, Quality
+from nodestoraged.model.runtime import RuntimeProfile
 
 
 class Disks(Protocol):
@@ -43,9 +44,12 @@ class Disks(Protocol):
         ...
 
     async def clear_state(
-        self, state_dir: str, root: str, *, dead: bool, deadline_seconds: float
+        self, profile: RuntimeProfile, *, dead: bool, deadline_seconds: float
     ) -> None:
-        """Nothing is mounted below the runtime's state directory or root, its bundles are gone."""
+        """Nothing is mounted below the runtime's state directory or root, its bundles are gone.
+
+        What a runtime without a daemon remembers of this boot is gone too.
+        """
         ...
 
     async def probe_read(self, device: BlockDevice, *, deadline_seconds: float) -> float:
@@ -60,12 +64,12 @@ class Disks(Protocol):
         """The file system of `path` has written everything (syncfs)."""
         ...
 
-    async def leftover_shims(self, socket: str, *, deadline_seconds: float) -> int:
-        """How many shims of this socket in k8s.io run."""
+    async def leftover_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
+        """How many shims of the runtime's socket in k8s.io run; none where there is no daemon."""
         ...
 
-    async def kill_shims(self, socket: str, *, deadline_seconds: float) -> int:
-        """No shim of this socket in k8s.io, nor any process below one, is left; how many were."""
+    async def kill_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
+        """No shim or monitor of the runtime, nor any process below one, is left; how many were."""
         ...
 
     async def capacity(self, path: str, *, deadline_seconds: float) -> tuple[int, int]:

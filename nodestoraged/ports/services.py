@@ -84,6 +84,15 @@ class Runtime(Protocol):
         """Containers were stopped with grace and their sandboxes removed; how many pods."""
         ...
 
+    async def empty_alone(
+        self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
+    ) -> int:
+        """As `stop_pods`, of a runtime whose unit is stopped: it ran for that, on the old root.
+
+        Raises `StepError("PodsWithoutRuntime")` where it cannot be run without its unit.
+        """
+        ...
+
     async def prove(self, profile: RuntimeProfile, *, deadline_seconds: float) -> ProofReading:
         """Waits until ImageFsInfo answers, then reads every link once."""
         ...

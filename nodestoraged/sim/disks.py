@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.errors import StepError
+from nodestoraged.model.runtime import RuntimeProfile
 from nodestoraged.sim.world import PROFILE, Violation, World
 
 
@@ -84,7 +85,7 @@ class SimDisks:
                 raise StepError("Busy", f"{device.devnode} is still held")
 
     async def clear_state(
-        self, state_dir: str, root: str, *, dead: bool, deadline_seconds: float
+        self, profile: RuntimeProfile, *, dead: bool, deadline_seconds: float
     ) -> None:
         """The state directory."""
         with self._world.effect("clear-state"):
@@ -119,11 +120,11 @@ class SimDisks:
             self._world.condemned.add(self._world.root_number)
             raise StepError("IoError", "input/output error")
 
-    async def leftover_shims(self, socket: str, *, deadline_seconds: float) -> int:
+    async def leftover_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
         """Pods outlive their runtime."""
         return self._world.pods
 
-    async def kill_shims(self, socket: str, *, deadline_seconds: float) -> int:
+    async def kill_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
         """SIGKILL."""
         with self._world.effect("kill-shims"):
             killed, self._world.pods = self._world.pods, 0

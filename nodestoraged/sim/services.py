@@ -122,6 +122,14 @@ class SimRuntime:
             stopped, self._world.pods = self._world.pods, 0
         return stopped
 
+    async def empty_alone(
+        self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
+    ) -> int:
+        """The same without the unit."""
+        with self._world.effect("empty-alone"):
+            stopped, self._world.pods = self._world.pods, 0
+        return stopped
+
     async def prove(self, profile: RuntimeProfile, *, deadline_seconds: float) -> ProofReading:
         """Every link, of the process that runs now."""
         world = self._world

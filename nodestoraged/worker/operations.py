@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from nodestoraged.worker import (
     operations_bind,
+    operations_conmon,
     operations_database,
     operations_device,
     operations_files,
@@ -50,6 +51,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "syncfs": operations_files.syncfs,
     "shims": operations_process.shims,
     "kill_shims": operations_process.kill_shims,
+    "conmons": operations_conmon.conmons,
+    "kill_conmons": operations_conmon.kill_conmons,
+    "forget_podman": operations_conmon.forget_podman,
     "kill_users": operations_process.kill_users,
     "runtime_view": operations_runtime.runtime_view,
     "process_start": operations_runtime.process_start,

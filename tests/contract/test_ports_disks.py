@@ -7,6 +7,7 @@ import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import pytest
 
 from nodestoraged.adapters.children import Children
 from nodestoraged.adapters.disks import WorkerDisks
+from nodestoraged.adapters.runtimes.profiles import CONTAINERD
 from nodestoraged.linux import mountinfo
 from nodestoraged.model.config import RoleConfig, Trust
 from nodestoraged.model.device import BlockDevice, DeviceNumber
@@ -169,11 +171,15 @@ def test_taking_off_what_is_not_there_is_done_already(bench: MakeBench, tmp_path
     async def scenario(node: Bench) -> None:
         await node.disks.unmount(node.target, dead=False, deadline_seconds=LONG)
         await node.disks.unmount(node.target, dead=True, deadline_seconds=LONG)
-        await node.disks.clear_state(
-            str(tmp_path / "state"), node.target, dead=False, deadline_seconds=LONG
+        profile = replace(
+            CONTAINERD,
+            root=node.target,
+            state=str(tmp_path / "state"),
+            socket=str(tmp_path / "c.sock"),
         )
-        assert await node.disks.kill_shims(str(tmp_path / "c.sock"), deadline_seconds=LONG) == 0
-        assert await node.disks.leftover_shims(str(tmp_path / "c.sock"), deadline_seconds=LONG) == 0
+        await node.disks.clear_state(profile, dead=False, deadline_seconds=LONG)
+        assert await node.disks.kill_shims(profile, deadline_seconds=LONG) == 0
+        assert await node.disks.leftover_shims(profile, deadline_seconds=LONG) == 0
 
     run(bench, tmp_path, scenario)
 

@@ -8,7 +8,14 @@ import pytest
 
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.runtime import UnitState
-from tests.fakes.service_benches import BENCHES, RICH_BENCHES, Bench, MakeBench, run
+from tests.fakes.service_benches import (
+    BENCHES,
+    KNOWING_BENCHES,
+    RICH_BENCHES,
+    Bench,
+    MakeBench,
+    run,
+)
 from tests.fakes.unit_world import WorldUnit, running
 
 RUNTIME = "containerd.service"
@@ -22,6 +29,11 @@ SHORT = 0.6
 
 @pytest.fixture(params=BENCHES.values(), ids=BENCHES.keys())
 def bench(request: pytest.FixtureRequest) -> MakeBench:
+    return request.param
+
+
+@pytest.fixture(params=KNOWING_BENCHES.values(), ids=KNOWING_BENCHES.keys())
+def knowing(request: pytest.FixtureRequest) -> MakeBench:
     return request.param
 
 
@@ -72,20 +84,20 @@ def test_states_on_the_way(
     run(rich, tmp_path, scenario)
 
 
-def test_the_suffix_service_may_be_left_out(rich: MakeBench, tmp_path: Path) -> None:
+def test_the_suffix_service_may_be_left_out(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(running(RUNTIME))
         assert (await node.manager.unit("containerd")).state is UnitState.ACTIVE
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
-def test_the_main_process_is_reported(rich: MakeBench, tmp_path: Path) -> None:
+def test_the_main_process_is_reported(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(running(RUNTIME, main_pid=4_999_999))
         assert (await node.manager.unit(RUNTIME)).main_pid == 4_999_999
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 def test_a_masked_unit_that_does_not_run_is_inactive(rich: MakeBench, tmp_path: Path) -> None:
@@ -96,12 +108,12 @@ def test_a_masked_unit_that_does_not_run_is_inactive(rich: MakeBench, tmp_path: 
     run(rich, tmp_path, scenario)
 
 
-def test_a_unit_whose_file_was_removed_still_runs(rich: MakeBench, tmp_path: Path) -> None:
+def test_a_unit_whose_file_was_removed_still_runs(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(running(RUNTIME, load="not-found"))
         assert (await node.manager.unit(RUNTIME)).state is UnitState.ACTIVE
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 @pytest.mark.parametrize(
@@ -149,13 +161,13 @@ def test_takes_along_names_running_dependents_transitively(rich: MakeBench, tmp_
     run(rich, tmp_path, scenario)
 
 
-def test_a_shutdown_is_seen(rich: MakeBench, tmp_path: Path) -> None:
+def test_a_shutdown_is_seen(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         assert not await node.manager.shutting_down()
         node.begin_shutdown()
         assert await node.manager.shutting_down()
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 # ------------------------------------------------------------------------ starting
@@ -209,46 +221,46 @@ def test_a_start_that_never_ends_is_a_timeout(bench: MakeBench, tmp_path: Path) 
     run(bench, tmp_path, scenario)
 
 
-def test_a_slow_start_is_awaited(rich: MakeBench, tmp_path: Path) -> None:
+def test_a_slow_start_is_awaited(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=RUNTIME, start_seconds=0.3))
         await node.manager.start(RUNTIME, wait=True, deadline_seconds=LONG)
         assert (await node.manager.unit(RUNTIME)).state is UnitState.ACTIVE
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
-def test_without_wait_the_start_is_only_queued(rich: MakeBench, tmp_path: Path) -> None:
+def test_without_wait_the_start_is_only_queued(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=RUNTIME, start_never_ends=True))
         await node.manager.start(RUNTIME, wait=False, deadline_seconds=LONG)
         assert (await node.manager.unit(RUNTIME)).state is UnitState.STARTING
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
-def test_a_start_that_a_condition_prevents_is_an_error(rich: MakeBench, tmp_path: Path) -> None:
+def test_a_start_that_a_condition_prevents_is_an_error(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=RUNTIME, condition_holds=False))
         with pytest.raises(StepError) as caught:
             await node.manager.start(RUNTIME, wait=True, deadline_seconds=LONG)
         assert caught.value.reason == "ConditionFailed"
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
-def test_failures_are_forgotten_before_a_start(rich: MakeBench, tmp_path: Path) -> None:
+def test_failures_are_forgotten_before_a_start(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=RUNTIME, active="failed", sub="failed", start_limit_hit=True))
         await node.manager.start(RUNTIME, wait=True, deadline_seconds=LONG)
         assert (await node.manager.unit(RUNTIME)).state is UnitState.ACTIVE
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 @pytest.mark.parametrize("behaviour", ["crash_loops", "ends_at_once"])
 def test_a_unit_that_ends_right_after_its_start_has_not_started(
-    rich: MakeBench, tmp_path: Path, behaviour: str
+    knowing: MakeBench, tmp_path: Path, behaviour: str
 ) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=KUBELET, **{behaviour: True}))
@@ -256,16 +268,16 @@ def test_a_unit_that_ends_right_after_its_start_has_not_started(
             await node.manager.start(KUBELET, wait=True, deadline_seconds=LONG)
         assert caught.value.reason == "StartFailed"
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
-def test_a_crash_loop_is_fine_without_wait(rich: MakeBench, tmp_path: Path) -> None:
+def test_a_crash_loop_is_fine_without_wait(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=KUBELET, crash_loops=True))
         await node.manager.start(KUBELET, wait=False, deadline_seconds=LONG)
         assert (await node.manager.unit(KUBELET)).state is UnitState.STARTING
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 @pytest.mark.parametrize("wait", [True, False])
@@ -280,7 +292,7 @@ def test_a_masked_unit_cannot_start(rich: MakeBench, tmp_path: Path, wait: bool)
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_nothing_starts_during_a_shutdown(rich: MakeBench, tmp_path: Path, wait: bool) -> None:
+def test_nothing_starts_during_a_shutdown(knowing: MakeBench, tmp_path: Path, wait: bool) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=RUNTIME))
         node.begin_shutdown()
@@ -288,17 +300,17 @@ def test_nothing_starts_during_a_shutdown(rich: MakeBench, tmp_path: Path, wait:
             await node.manager.start(RUNTIME, wait=wait, deadline_seconds=LONG)
         assert caught.value.reason == "ShuttingDown"
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
-def test_a_failed_dependency_is_named_as_such(rich: MakeBench, tmp_path: Path) -> None:
+def test_a_failed_dependency_is_named_as_such(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(WorldUnit(name=RUNTIME, dependency_fails=True))
         with pytest.raises(StepError) as caught:
             await node.manager.start(RUNTIME, wait=True, deadline_seconds=LONG)
         assert caught.value.reason == "DependencyFailed"
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 # ------------------------------------------------------------------------ stopping
@@ -334,14 +346,14 @@ def test_a_stop_that_never_ends_is_a_timeout(bench: MakeBench, tmp_path: Path) -
     run(bench, tmp_path, scenario)
 
 
-def test_what_a_stop_takes_along_is_stopped_too(rich: MakeBench, tmp_path: Path) -> None:
+def test_what_a_stop_takes_along_is_stopped_too(knowing: MakeBench, tmp_path: Path) -> None:
     async def scenario(node: Bench) -> None:
         node.add(running(RUNTIME, required_by=[KUBELET], stop_seconds=0.2))
         node.add(running(KUBELET))
         await node.manager.stop(RUNTIME, deadline_seconds=LONG)
         assert (await node.manager.unit(KUBELET)).state is UnitState.INACTIVE
 
-    run(rich, tmp_path, scenario)
+    run(knowing, tmp_path, scenario)
 
 
 def test_close_may_be_followed_by_another_question(bench: MakeBench, tmp_path: Path) -> None:

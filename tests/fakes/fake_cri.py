@@ -51,7 +51,9 @@ class FakePod:
 class Behaviour:
     """What the fake does; the default is containerd 1.6.20 on a fresh root."""
 
+    version: str = "1.6.20"
     root: str = "/var/lib/containerd"
+    image_fs: str = _SNAPSHOTTER_DIRECTORY  # below the root
     state: str = "/run/containerd"
     sandbox_image: str = "localhost/nodestorage/pause:1"
     packages: tuple[str, ...] = ("v1", "v1alpha2")  # () is CRI disabled: UNIMPLEMENTED
@@ -72,6 +74,33 @@ class Behaviour:
     snapshots: int = 0
     pods: dict[str, FakePod] = field(default_factory=dict)
     tasks: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)  # ns -> id,pid,state
+
+
+def crio(**more: Any) -> Behaviour:
+    """cri-o 1.31 (server/runtime_status.go, server/image_fs_info.go): CRI v1 and nothing else."""
+    return Behaviour(
+        version="1.31.0",
+        root="/var/lib/containers/storage",
+        image_fs="overlay-images",
+        packages=("v1",),
+        native=False,
+        sandbox_image="registry.k8s.io/pause:3.10",
+        **more,
+    )
+
+
+def containerd_2(**more: Any) -> Behaviour:
+    """containerd 2.x (internal/cri): UNAVAILABLE at first, v1 alone, a condition that is false."""
+    return Behaviour(
+        version="2.1.4",
+        packages=("v1",),
+        not_initialized_calls=3,
+        not_initialized_code=grpc.StatusCode.UNAVAILABLE,
+        deprecation_warnings=True,
+        config_in_status=False,
+        split_cri=True,
+        **more,
+    )
 
 
 class FakeCri:
@@ -142,7 +171,7 @@ class FakeCri:
         return cri("VersionResponse")(
             version="0.1.0",
             runtime_name="containerd" if self.behaviour.native else "cri-o",
-            runtime_version="1.6.20",
+            runtime_version=self.behaviour.version,
             runtime_api_version="v1",
         )
 
@@ -161,14 +190,17 @@ class FakeCri:
         if now.deprecation_warnings:
             kind = "ContainerdHasNoDeprecationWarnings"
             conditions.append(condition(type=kind, status=False, message="{}"))
-        config: dict[str, object] = {
-            "containerdRootDir": now.root,
-            "rootDir": f"{now.root}/io.containerd.grpc.v1.cri",
-            "stateDir": f"{now.state}/io.containerd.grpc.v1.cri",
-        }
+        config: dict[str, object] = {}
+        if now.native:
+            config |= {
+                "containerdRootDir": now.root,
+                "rootDir": f"{now.root}/io.containerd.grpc.v1.cri",
+                "stateDir": f"{now.state}/io.containerd.grpc.v1.cri",
+            }
         if now.config_in_status:
             config["sandboxImage"] = now.sandbox_image
-            config["containerd"] = {"snapshotter": "overlayfs"}
+            if now.native:
+                config["containerd"] = {"snapshotter": "overlayfs"}
         return cri("StatusResponse")(
             status=cri("RuntimeStatus")(conditions=conditions),
             info={"config": json.dumps(config), "golang": '"go1.19.8"'} if request.verbose else {},
@@ -182,7 +214,7 @@ class FakeCri:
                 return cri("ImageFsInfoResponse")()
         usage = cri("FilesystemUsage")(
             timestamp=time.time_ns(),
-            fs_id=cri("FilesystemIdentifier")(mountpoint=f"{now.root}/{_SNAPSHOTTER_DIRECTORY}"),
+            fs_id=cri("FilesystemIdentifier")(mountpoint=f"{now.root}/{now.image_fs}"),
             used_bytes=cri("UInt64Value")(value=now.used_bytes),
             inodes_used=cri("UInt64Value")(),
         )
@@ -270,7 +302,8 @@ class FakeCri:
     # --- containerd -------------------------------------------------------------------------
 
     def _native_version(self, _request: Any, _context: grpc.ServicerContext) -> Any:
-        return containerd("VersionResponse")(version="1.6.20~ds1", revision="1.6.20~ds1-1")
+        version = f"{self.behaviour.version}~ds1"
+        return containerd("VersionResponse")(version=version, revision=f"{version}-1")
 
     def _native_namespaces(self, _request: Any, _context: grpc.ServicerContext) -> Any:
         entries = [containerd("Namespace")(name=name) for name in self.behaviour.namespaces]

@@ -1,7 +1,8 @@
 """Benches for the service manager contract: units of a test, and the manager that runs them.
 
-To run the contract over another implementation, write a bench and add it to `BENCHES` (and to
-`RICH_BENCHES` if it knows conditions, dependents and jobs).  Nothing else has to change.
+To run the contract over another implementation, write a bench and add it to `BENCHES`, to
+`KNOWING_BENCHES` if it knows conditions, dependents and shutdowns, and to `RICH_BENCHES` if it
+knows jobs and masks besides.  Nothing else has to change.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from nodestoraged.adapters.program import Finished, run_program
 from nodestoraged.adapters.services.command import CommandServiceManager
+from nodestoraged.adapters.services.openrc import OpenRcServices
+from nodestoraged.adapters.services.openrcfiles import OpenRcFiles
 from nodestoraged.adapters.services.systemctl import SystemctlControl
 from nodestoraged.adapters.services.systemd import DbusControl
 from nodestoraged.adapters.services.unitcontrol import SystemdServices
@@ -24,8 +28,9 @@ from nodestoraged.model.runtime import UnitState
 from nodestoraged.ports import ServiceManager
 from nodestoraged.sim.adapters import ports
 from nodestoraged.sim.world import SimUnit, World
-from tests.fakes import stub_systemctl
+from tests.fakes import stub_rc_service, stub_systemctl
 from tests.fakes.fake_systemd1 import FakeSystemd1, private_bus
+from tests.fakes.openrc_tree import SUPERVISOR_PID, OpenRcTree
 from tests.fakes.unit_world import UnitWorld, WorldUnit
 
 
@@ -158,6 +163,56 @@ async def command_bench(directory: Path) -> AsyncIterator[CommandBench]:
     yield CommandBench(directory)
 
 
+class OpenRcBench:
+    """The OpenRC adapter over a directory that looks like one, and a program like rc-service."""
+
+    def __init__(self, directory: Path) -> None:
+        self.tree = OpenRcTree(directory).make()
+        self._file = directory / "world.json"
+        UnitWorld().save(self._file)
+        self.manager: ServiceManager = OpenRcServices(OpenRcFiles(directory), self._run)
+
+    @property
+    def world(self) -> UnitWorld:
+        return UnitWorld.load(self._file)
+
+    def add(self, unit: WorldUnit) -> None:
+        world = self.world
+        world.add(unit)
+        world.save(self._file)
+        name = unit.name.removesuffix(".service")
+        if unit.load != "not-found":
+            self.tree.script(name)
+        self.tree.mark(name, {"active": "started", "failed": "failed"}.get(unit.active, ""))
+        if unit.active == "active":
+            self.tree.process(name, child=unit.main_pid, supervisor=SUPERVISOR_PID)
+        self.tree.deptree(
+            {
+                each.name.removesuffix(".service"): {
+                    "needsme": [one.removesuffix(".service") for one in each.required_by]
+                }
+                for each in world.units.values()
+            }
+        )
+
+    def begin_shutdown(self) -> None:
+        (self.tree.state / "softlevel").write_text("shutdown")
+
+    async def _run(self, word: str, name: str, seconds: float) -> Finished:
+        stub = (sys.executable, "-I", stub_rc_service.__file__, str(self.tree.root), name)
+        verb = word.removesuffix("-later")
+        return await run_program((*stub, verb), deadline_seconds=seconds)
+
+
+@contextlib.asynccontextmanager
+async def openrc_bench(directory: Path) -> AsyncIterator[OpenRcBench]:
+    bench = OpenRcBench(directory)
+    try:
+        yield bench
+    finally:
+        await bench.manager.close()
+
+
 class SimBench:
     """The simulator's init system."""
 
@@ -184,15 +239,21 @@ async def sim_bench(_directory: Path) -> AsyncIterator[SimBench]:
 BENCHES: dict[str, MakeBench] = {
     "dbus": dbus_bench,
     "systemctl": systemctl_bench,
+    "openrc": openrc_bench,
     "command": command_bench,
 }
 
 #: Those whose units start and stop, and know no failure of their own.
 PLAIN_BENCHES: dict[str, MakeBench] = {"command": command_bench, "sim": sim_bench}
 
-#: Those that know conditions, dependents, jobs and shutdowns.
-RICH_BENCHES: dict[str, MakeBench] = {
+#: Those that know conditions, dependents and shutdowns.
+KNOWING_BENCHES: dict[str, MakeBench] = {
     name: make for name, make in BENCHES.items() if name != "command"
+}
+
+#: Those that know jobs and masks besides.
+RICH_BENCHES: dict[str, MakeBench] = {
+    name: make for name, make in KNOWING_BENCHES.items() if name != "openrc"
 }
 
 

@@ -81,11 +81,45 @@ def test_the_daemon_pulls_no_runtime_in():
 
 
 def test_what_is_fenced_waits_for_the_decision_too():
-    rules = (TOP / "packaging" / "deb" / "rules").read_text()
-    (fenced,) = re.findall(r"(?m)^FENCED = (.*)$", rules)
+    script = (TOP / "packaging" / "install").read_text()
+    (fenced,) = re.findall(r'(?m)^FENCED="(.*)"$', script)
+    podman = {"podman.service", "podman-restart.service"}
     assert sorted(setting("Before", UNIT.read_text())) == sorted(
-        f"{name}.service" for name in fenced.split()
+        {f"{name}.service" for name in fenced.split()} | podman
     )
+
+
+@pytest.mark.parametrize("name", ["podman.socket", "podman.service", "podman-restart.service"])
+def test_what_podman_starts_waits_and_its_socket_makes_no_circle(tmp_path, name):
+    """A socket that came after an ordinary service would come after itself."""
+    kind = name.rpartition(".")[2]
+    (tmp_path / UNIT.name).write_text(
+        UNIT.read_text().replace("/usr/sbin/nodestoraged", "/bin/true")
+    )
+    (tmp_path / "podman.service").write_text("[Service]\nExecStart=/bin/true\n")
+    (tmp_path / "podman-restart.service").write_text("[Service]\nExecStart=/bin/true\n")
+    (tmp_path / "podman.socket").write_text(
+        "[Socket]\nListenStream=/run/podman.sock\n[Install]\nWantedBy=sockets.target\n"
+    )
+    (tmp_path / "sockets.target.wants").mkdir()
+    (tmp_path / "sockets.target.wants" / "podman.socket").symlink_to(tmp_path / "podman.socket")
+    drop_in = tmp_path / f"{name}.d" / "10-nodestoraged.conf"
+    drop_in.parent.mkdir()
+    source = "10-nodestoraged-podman" + ("-socket" if kind == "socket" else "") + ".conf"
+    text = (FENCE.parent / source).read_text()
+    drop_in.write_text(text)
+    assert "ConditionPathExists=!/run/nodestorage-fence/podman" in text
+    # A boot in one transaction: circles are found within one only.
+    boot = tmp_path / "boot.target"
+    boot.write_text(f"[Unit]\nRequires=basic.target {UNIT.name} podman-restart.service\n")
+    said = analyze(
+        "verify",
+        "--man=no",
+        str(boot),
+        SYSTEMD_UNIT_PATH=f"{tmp_path}:/usr/lib/systemd/system:/lib/systemd/system",
+    )
+    assert "ordering cycle" not in said
+    assert "podman" not in said
 
 
 def test_the_fence_orders_and_holds_and_asks_for_nothing():

@@ -150,3 +150,94 @@ def test_a_stream_that_is_not_the_journals_is_not_taken_for_it(tmp_path, monkeyp
         log.configure(stream, journal_socket=str(tmp_path / "none"))
         log.event("bound", "blue serves")
         assert json.loads(read(stream))["message"] == "blue serves"
+
+
+# ------------------------------------------------------------------------ a file of our own
+
+
+def messages(path) -> list[str]:
+    return [json.loads(line)["message"] for line in path.read_text().splitlines()]
+
+
+def test_a_file_gets_json_lines_whatever_stderr_and_umask_are(tmp_path):
+    log.configure(path=str(tmp_path / "log"))
+    mask = os.umask(0o077)
+    try:
+        log.event("bound", "one", stick="\x1b[31m")
+    finally:
+        os.umask(mask)
+    log.event("bound", "two", level="error")
+    log.get().debug("below the level")
+    assert messages(tmp_path / "log") == ["one", "two"]
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
+    assert "\x1b" not in (tmp_path / "log").read_text()
+
+
+def test_a_file_is_renamed_before_it_is_too_large_and_few_are_kept(tmp_path):
+    sink = log.LogFile(str(tmp_path / "log"), limit_bytes=100, files=3)
+    for number in range(40):
+        sink.info(f"{number:029d}")
+    found = {path.name: path.read_text().split() for path in tmp_path.iterdir()}
+    assert set(found) == {"log", "log.1", "log.2"}
+    assert all(len(lines) * 30 <= 100 for lines in found.values())
+    lines = found["log.2"] + found["log.1"] + found["log"]
+    assert lines == [f"{number:029d}" for number in range(40 - len(lines), 40)]
+
+
+def test_a_line_longer_than_a_file_is_written_all_the_same(tmp_path):
+    sink = log.LogFile(str(tmp_path / "log"), limit_bytes=100, files=2)
+    sink.info("x" * 500)
+    sink.info("y")
+    assert (tmp_path / "log").read_text() == "y\n"
+    assert (tmp_path / "log.1").read_text() == "x" * 500 + "\n"
+
+
+def test_a_file_that_was_removed_is_begun_anew(tmp_path):
+    log.configure(path=str(tmp_path / "log"))
+    log.event("bound", "one")
+    (tmp_path / "log").unlink()
+    log.event("bound", "two")
+    assert messages(tmp_path / "log") == ["two"]
+
+
+def test_a_file_that_was_renamed_by_somebody_else_is_begun_anew(tmp_path):
+    log.configure(path=str(tmp_path / "log"))
+    log.event("bound", "one")
+    (tmp_path / "log").rename(tmp_path / "theirs")
+    log.event("bound", "two")
+    assert (messages(tmp_path / "theirs"), messages(tmp_path / "log")) == (["one"], ["two"])
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "missing/log"])
+def test_what_cannot_be_written_goes_to_stderr_and_stops_nobody(tmp_path, capsys, path):
+    """/dev/full refuses every byte, as a full disk does."""
+    log.configure(path=str(tmp_path / path))
+    log.event("bound", "one")
+    assert json.loads(capsys.readouterr().err)["message"] == "one"
+
+
+def test_half_a_line_on_a_full_disk_is_taken_back(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "log"
+    sink = log.LogFile(str(path))
+    sink.info("whole")
+    real, room = os.write, [4]
+
+    def write(descriptor, content):
+        if not room:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, content[: room.pop()])
+
+    monkeypatch.setattr(os, "write", write)
+    sink.info("torn apart")
+    monkeypatch.undo()
+    sink.info("whole again")
+    assert path.read_text() == "whole\nwhole again\n"
+    assert "torn apart" in capsys.readouterr().err
+
+
+def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path, capsys):
+    (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
+    log.configure(path=str(tmp_path / "log"))
+    log.event("bound", "one")
+    assert not (tmp_path / "elsewhere").exists()
+    assert "one" in capsys.readouterr().err

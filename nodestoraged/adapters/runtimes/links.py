@@ -1,4 +1,9 @@
-"""Read every link of one proof, each on its own, so that one that fails hides no other."""
+"""Read every link of one proof, each on its own, so that one that fails hides no other.
+
+Behind CRI alone (cri-o) there is no database lock, no snapshotter and no namespace: these links are
+left unread, without an error, and the judge of the proof knows by the dialect that they do not
+apply.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import KUBERNETES_NAMESPACE, ImageFsUsage, RuntimeStatus
 from nodestoraged.model.proof import Link
-from nodestoraged.model.runtime import RuntimeProfile
+from nodestoraged.model.runtime import Dialect, RuntimeProfile
 
 Answer = TypeVar("Answer")
 
@@ -53,6 +58,9 @@ class LinkReader:
         await self._try((Link.IMAGE_FS_PATH, Link.CAPACITY), lambda: self._space(usage.mountpoint))
         await self._try((Link.DATABASE_LOCK, Link.RUNTIME_MOUNT, Link.MOUNT_NAMESPACE), self._view)
         await self._try((Link.WRITE_PROBE,), self._write)
+        if self._profile.dialect is Dialect.CRI:
+            await self._try((Link.LISTING,), self._listing_by_cri)
+            return
         await self._try((Link.SNAPSHOTTER,), self._plugins)
         await self._try((Link.NAMESPACE,), self._namespace)
         await self._try((Link.LISTING,), self._listing)
@@ -127,6 +135,10 @@ class LinkReader:
         self.images = len(await self._session.images())
         if self.snapshotter is not None:
             self.snapshots = await self._session.snapshots(self.snapshotter)
+
+    async def _listing_by_cri(self) -> None:
+        # Each container is one writable layer, and the only kind of snapshot that CRI can name.
+        self.images, self.snapshots = await self._session.listed()
 
 
 async def or_none(ask: Callable[[], Awaitable[Answer]]) -> Answer | None:

@@ -226,6 +226,12 @@ def count(value: object) -> int:
     return Fields(value).number("count")
 
 
+def listed(value: object) -> tuple[int, int]:
+    """The answer to `listed`: images, containers."""
+    fields = Fields(value)
+    return fields.number("images"), fields.number("containers")
+
+
 def flag(value: object, key: str) -> bool:
     """One yes or no out of an answer."""
     return Fields(value).flag(key)

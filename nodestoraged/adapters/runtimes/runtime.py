@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nodestoraged.adapters.children import Children
+from nodestoraged.adapters.runtimes.alone import AloneRuntime
 from nodestoraged.adapters.runtimes.image_carry import ImageCarry
 from nodestoraged.adapters.runtimes.links import LinkReader, or_none
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
@@ -14,12 +15,18 @@ from nodestoraged.adapters.runtimes.session import RuntimeSession
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import RuntimeStatus
 from nodestoraged.model.proof import ProofReading, RuntimeReading
-from nodestoraged.model.runtime import RuntimeProfile
+from nodestoraged.model.runtime import Dialect, RuntimeProfile
 from nodestoraged.ports import Clock
+
+#: Said where images would be kept: behind CRI alone nobody can export one.
+_NOT_KEPT = "not kept: this runtime has no client that exports images"
 
 
 class ContainerdRuntime:
-    """containerd, or anything that speaks CRI and containerd's own services on one socket."""
+    """containerd, or anything that speaks CRI and containerd's own services on one socket.
+
+    Also what speaks CRI alone (cri-o): it keeps no images, and says so.
+    """
 
     def __init__(
         self,
@@ -27,11 +34,13 @@ class ContainerdRuntime:
         clock: Clock,
         floor_images: tuple[str, ...] = (),
         archive: Path = DIRECTORY,
+        alone: AloneRuntime | None = None,
     ) -> None:
         self._children = children
         self._clock = clock
         self._floor = floor_images
         self._archive = archive
+        self._alone = alone or AloneRuntime(systemd=False)
         self._session: RuntimeSession | None = None
 
     async def open(self, profile: RuntimeProfile) -> None:
@@ -79,10 +88,26 @@ class ContainerdRuntime:
         )
         return result.sandboxes_removed
 
+    async def empty_alone(
+        self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
+    ) -> int:
+        """The same with containerd run for that alone; it is gone afterwards."""
+        await self.close()
+        async with self._alone.running(profile, deadline_seconds=deadline_seconds):
+            session = await self._opened(profile)
+            await session.await_image_fs(deadline_seconds / 2)
+            stopped = await self.stop_pods(
+                profile, grace_seconds=grace_seconds, deadline_seconds=deadline_seconds
+            )
+            await self.close()
+        return stopped
+
     async def save_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> str:
         """The sandbox image and the floor images are archived, as far as the root has them."""
+        if profile.dialect is Dialect.CRI:
+            return _NOT_KEPT
         session = await self._opened(profile)
-        images = SandboxImages(profile.socket, self._archive)
+        images = SandboxImages(profile.socket, self._archive, ctr=profile.ctr)
         names = await self._wanted(session)
         kept, missing = [], []
         for name in names:
@@ -103,6 +128,8 @@ class ContainerdRuntime:
         self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
     ) -> str:
         """The pinned images are archived beside, or with `every` the names of all remembered."""
+        if profile.dialect is Dialect.CRI:
+            return _NOT_KEPT
         session, carry = await self._opened(profile), self._carry(profile)
         if every:
             known = await carry.remember(session, deadline_seconds=deadline_seconds)
@@ -114,6 +141,8 @@ class ContainerdRuntime:
         self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
     ) -> str:
         """What `keep_images` kept is in the root in force again."""
+        if profile.dialect is Dialect.CRI:
+            return "none were kept"
         session, carry = await self._opened(profile), self._carry(profile)
         if not every:
             came = await carry.restore_pinned(session, deadline_seconds=deadline_seconds)
@@ -127,11 +156,13 @@ class ContainerdRuntime:
     async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
         """The sandbox image (and the floor) is in the root in force; False if nobody has it."""
         session = await self._opened(profile)
-        images = SandboxImages(profile.socket, self._archive)
+        images = SandboxImages(profile.socket, self._archive, ctr=profile.ctr)
         present = True
         for name in await self._wanted(session):
-            if await session.find_image(full_name(name)) is not None:
+            if await self._present(session, profile, name):
                 continue
+            if profile.dialect is Dialect.CRI:
+                return False
             try:
                 loaded = await images.restore(name, deadline_seconds=deadline_seconds)
             except StepError:
@@ -146,7 +177,7 @@ class ContainerdRuntime:
         reader = LinkReader(session, self._children, profile)
         await reader.read(awaited.usage)
         found = reader.found
-        sandbox, present = await self._sandbox(session, reader.status)
+        sandbox, present = await self._sandbox(session, profile, reader.status)
         pods = await or_none(session.pods)
         return ProofReading(
             at=self._clock.boottime(),
@@ -174,23 +205,33 @@ class ContainerdRuntime:
         )
 
     async def _sandbox(
-        self, session: RuntimeSession, status: RuntimeStatus | None
+        self, session: RuntimeSession, profile: RuntimeProfile, status: RuntimeStatus | None
     ) -> tuple[str | None, bool | None]:
         name = status.sandbox_image if status else None
         if name is None:
             return None, None
         with suppress(StepError):
-            return name, await session.find_image(full_name(name)) is not None
+            return name, await self._present(session, profile, name)
         return name, None
+
+    async def _present(self, session: RuntimeSession, profile: RuntimeProfile, name: str) -> bool:
+        """True if the root in force has the image; behind CRI alone there is no store to ask."""
+        if profile.dialect is Dialect.CRI:
+            return await session.has_image(name)
+        return await session.find_image(full_name(name)) is not None
 
     async def _wanted(self, session: RuntimeSession) -> tuple[str, ...]:
         status = await session.status()
         sandbox = (status.sandbox_image,) if status.sandbox_image else ()
         pinned = () if sandbox else await session.pinned_images()
-        return tuple(dict.fromkeys((*sandbox, *pinned, *self._floor)))
+        # containerd 2.x names its sandbox image by a pin, and an empty root has none: what was kept
+        # of the root before is what it will want.
+        kept = () if sandbox or pinned else self.kept_images()
+        return tuple(dict.fromkeys((*sandbox, *pinned, *kept, *self._floor)))
 
     def _carry(self, profile: RuntimeProfile) -> ImageCarry:
-        return ImageCarry(self._children, profile.socket, self._archive / "carry")
+        directory = self._archive / "carry"
+        return ImageCarry(self._children, profile.socket, directory, ctr=profile.ctr)
 
     async def _opened(self, profile: RuntimeProfile) -> RuntimeSession:
         if self._session is not None and self._session.alive:

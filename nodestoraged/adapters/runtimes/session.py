@@ -168,6 +168,10 @@ class RuntimeSession:
         reply = await self.call("has_image", {"name": name}, deadline_seconds)
         return replies.flag(reply, "present")
 
+    async def listed(self, deadline_seconds: float = CALL_SECONDS) -> tuple[int, int]:
+        """How many images and containers CRI lists; for a runtime that speaks CRI alone."""
+        return replies.listed(await self.call("listed", {}, deadline_seconds))
+
     async def pinned_images(self, deadline_seconds: float = CALL_SECONDS) -> tuple[str, ...]:
         """Names that the runtime has pinned: on containerd 2.x, its sandbox image."""
         return texts(await self.call("pinned_images", {}, deadline_seconds))

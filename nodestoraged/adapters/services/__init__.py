@@ -1,1 +1,1 @@
-"""Service managers: systemd over D-Bus, systemctl, and commands from the configuration."""
+"""Service managers: systemd over D-Bus, systemctl, OpenRC, and commands of the operator."""

@@ -11,15 +11,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from nodestoraged.adapters.launcher import Launcher
 from nodestoraged.adapters.services.command import CommandServiceManager
+from nodestoraged.adapters.services.openrc import OpenRcServices
+from nodestoraged.adapters.services.openrcfiles import OpenRcFiles
 from nodestoraged.adapters.services.systemctl import SystemctlControl
 from nodestoraged.adapters.services.unitcontrol import Control, SystemdServices, UnreachableError
 from nodestoraged.adapters.services.unitfacts import Facts
 from nodestoraged.model.config import DaemonConfig, Services
-from nodestoraged.model.errors import ConfigError
+from nodestoraged.model.errors import ConfigError, InternalError
 from nodestoraged.ports import ServiceManager
 
-__all__ = ["FallbackControl", "choose"]
+__all__ = ["FallbackControl", "choose", "is_openrc"]
 
 _Answer = TypeVar("_Answer")
 
@@ -73,11 +76,20 @@ class FallbackControl:
         return await question(self._second)
 
 
-def choose(config: DaemonConfig, *, root: Path = Path("/")) -> ServiceManager:
+def is_openrc(config: DaemonConfig, *, root: Path = Path("/")) -> bool:
+    """True if OpenRC is what `config` names or, with `auto`, what runs this machine."""
+    if config.services is not Services.AUTO:
+        return config.services is Services.OPENRC
+    return not _systemd_runs(root) and (root / "run/openrc/softlevel").is_file()
+
+
+def choose(
+    config: DaemonConfig, launcher: Launcher | None = None, *, root: Path = Path("/")
+) -> ServiceManager:
     """The service manager that `config` names or, with `auto`, that runs this machine.
 
-    Opens nothing.  `root` is where /run is looked for.  Raises ConfigError where none is known,
-    or the commands are missing.
+    Opens nothing.  `launcher` runs OpenRC's services; `root` is where /run is looked for.  Raises
+    ConfigError where none is known, or the commands are missing.
     """
     match config.services:
         case Services.COMMAND:
@@ -86,20 +98,34 @@ def choose(config: DaemonConfig, *, root: Path = Path("/")) -> ServiceManager:
             return SystemdServices(SystemctlControl())
         case Services.SYSTEMD:
             return SystemdServices(_over_dbus(root))
+        case Services.OPENRC:
+            return _by_openrc(launcher, root)
         case Services.AUTO:
+            if is_openrc(config, root=root):
+                return _by_openrc(launcher, root)
             return _by_machine(root)
 
 
-def _by_machine(root: Path) -> ServiceManager:
+def _systemd_runs(root: Path) -> bool:
     """sd_booted(3): this directory exists exactly where systemd is PID 1."""
-    if (root / "run/systemd/system").is_dir():
+    return (root / "run/systemd/system").is_dir()
+
+
+def _by_openrc(launcher: Launcher | None, root: Path) -> ServiceManager:
+    if launcher is None:
+        raise InternalError("OpenRC's services were asked for without a launcher")
+    return OpenRcServices(OpenRcFiles(root), launcher.service)
+
+
+def _by_machine(root: Path) -> ServiceManager:
+    if _systemd_runs(root):
         try:
             first = _over_dbus(root)
         except ImportError:
             return SystemdServices(SystemctlControl())
         return SystemdServices(FallbackControl(first, SystemctlControl()))
     raise ConfigError(
-        "systemd does not run this machine, and no other service manager is configured",
+        "neither systemd nor OpenRC runs this machine, and no other service manager is configured",
         key="daemon.services",
         hint='set services = "command" in [daemon], and start, stop and status in'
         " [daemon.commands]",

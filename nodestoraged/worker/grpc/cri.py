@@ -153,6 +153,11 @@ class Cri:
         answer = self._call("ImageService", "ListImages", request, deadline)
         return sorted(name for each in answer.images if each.pinned for name in each.repo_tags)
 
+    def listed_images(self, deadline: Deadline) -> int:
+        """ImageService/ListImages, counted."""
+        request = descriptors.cri("ListImagesRequest")()
+        return len(self._call("ImageService", "ListImages", request, deadline).images)
+
     def sandboxes(self, deadline: Deadline) -> list[Sandbox]:
         """RuntimeService/ListPodSandbox."""
         request = descriptors.cri("ListPodSandboxRequest")()

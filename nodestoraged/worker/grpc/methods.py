@@ -49,6 +49,7 @@ class Methods:
             "has_image": self._has_image,
             "pinned_images": lambda _, deadline: self._cri.pinned_images(deadline),
             "find_image": self._find_image,
+            "listed": self._listed,
         }
 
     def answer(self, method: str, args: Arguments, deadline: Deadline) -> object:
@@ -137,6 +138,13 @@ class Methods:
 
     def _has_image(self, args: Arguments, deadline: Deadline) -> Json:
         return {"present": self._cri.find_image(_text(args, "name"), deadline) is not None}
+
+    def _listed(self, _args: Arguments, deadline: Deadline) -> Json:
+        """How much CRI alone lists, for a runtime that has no store to be asked."""
+        return {
+            "images": self._cri.listed_images(deadline),
+            "containers": len(self._cri.containers(deadline)),
+        }
 
     def _find_image(self, args: Arguments, deadline: Deadline) -> Image | None:
         """The image under the name that containerd's store (and so `ctr`) knows it by."""

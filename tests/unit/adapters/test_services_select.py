@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nodestoraged.adapters.launcher import Launcher
 from nodestoraged.adapters.services.command import CommandServiceManager
-from nodestoraged.adapters.services.select import FallbackControl, choose
+from nodestoraged.adapters.services.select import FallbackControl, choose, is_openrc
 from nodestoraged.adapters.services.systemctl import SystemctlControl
 from nodestoraged.adapters.services.systemd import DbusControl
 from nodestoraged.adapters.services.unitcontrol import SystemdServices
@@ -82,3 +84,41 @@ def test_a_machine_without_systemd_does_not_import_the_bus_library() -> None:
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+# ------------------------------------------------------------------------ OpenRC
+
+
+def with_openrc(root: Path) -> Path:
+    (root / "run/openrc").mkdir(parents=True)
+    (root / "run/openrc/softlevel").write_text("default")
+    return root
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    made = Launcher(tmp_path / "launcher", rc_service="/bin/false")
+    yield made
+    made.close()
+
+
+def test_openrc_is_taken_where_it_booted(tmp_path: Path, launcher: Launcher) -> None:
+    manager = choose(DaemonConfig(), launcher, root=with_openrc(tmp_path))
+    assert manager.name == "openrc"
+
+
+def test_systemd_is_taken_before_openrc(tmp_path: Path) -> None:
+    root = with_systemd(with_openrc(tmp_path))
+    assert not is_openrc(DaemonConfig(), root=root)
+    assert choose(DaemonConfig(), root=root).name == "systemd"
+
+
+def test_openrc_can_be_asked_for(tmp_path: Path, launcher: Launcher) -> None:
+    config = DaemonConfig(services=Services.OPENRC)
+    assert is_openrc(config, root=tmp_path)
+    assert choose(config, launcher, root=tmp_path).name == "openrc"
+
+
+@pytest.mark.parametrize("services", [Services.SYSTEMCTL, Services.COMMAND])
+def test_another_that_was_asked_for_is_not_openrc(tmp_path: Path, services: Services) -> None:
+    assert not is_openrc(DaemonConfig(services=services), root=with_openrc(tmp_path))

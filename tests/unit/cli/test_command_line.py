@@ -613,14 +613,21 @@ def test_a_full_disk_is_a_failure_with_a_reason(server: RunningServer) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_the_installed_script_gives_output_and_exit_code(server: RunningServer) -> None:
-    script = (_CLI.parent.parent / "bin" / "nodestoragectl").read_text(encoding="utf-8")
-    assert script.startswith("#!/usr/bin/python3 -I\n")
+def test_the_installed_script_gives_output_and_exit_code(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    top = _CLI.parent.parent
+    text = (top / "bin" / "nodestoragectl").read_text(encoding="utf-8")
+    assert text.startswith("#!/usr/bin/python3 -I\n")
+    script = tmp_path / "bin/nodestoragectl"
+    script.parent.mkdir()
+    script.write_text(text, encoding="utf-8")
+    modules = tmp_path / "lib/nodestoraged/python"
+    modules.parent.mkdir(parents=True)
+    modules.symlink_to(top)
     server.service.state |= _state("failed")
-    program = [sys.executable, "-c", script, "status", "--exit-code"]
-    done = subprocess.run(
-        program, capture_output=True, text=True, check=False, timeout=10, cwd=_CLI.parent.parent
-    )
+    program = [sys.executable, "-I", str(script), "status", "--exit-code"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=10)
     assert done.returncode == 8
     assert "needs you" in done.stdout
 

@@ -134,3 +134,30 @@ def test_what_a_dialect_cannot_know_does_not_apply(
     assert ("DatabaseLock" in {each.link for each in broken if not each.holds}) == (
         dialect is not Dialect.CRI
     )
+
+
+def test_pods_that_a_stopped_k3s_left_are_emptied_without_starting_it(make: Make) -> None:
+    node = make(profile=K3S)
+    node.world.stop_unit(RUNTIME)
+    node.settle()
+    assert node.world.pods == 1
+    plug(node, "blue")
+    node.ask("switch", stick="blue")
+    trace = node.world.trace
+    order = [trace.index(each) for each in ("empty-alone", "kill-shims", "mount")]
+    assert order == sorted(order)
+    assert (node.serving(), node.phase, node.world.pods) == ("blue", "BOUND", 0)
+    assert node.world.units[RUNTIME].state is UnitState.INACTIVE
+    assert f"start {RUNTIME}" not in trace
+
+
+def test_pods_of_a_stopped_containerd_are_still_a_reason_to_refuse(make: Make) -> None:
+    node = make()
+    node.world.stop_unit(KUBELET)
+    node.world.stop_unit(RUNTIME)
+    node.settle()
+    plug(node, "blue")
+    node.ask("switch", stick="blue")
+    assert node.serving() == "internal"
+    assert last(node)[3] == "failed"
+    assert "empty-alone" not in node.world.trace

@@ -1,0 +1,274 @@
+"""The checks of one role: its runtime, its root, its service files, what the daemon says of it.
+
+Owns: what is good and what is bad about a role.  May not know: how a fact was found; what others
+have mounted (`doctor.migration`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+
+from nodestoraged.cli.fields import obj, text
+from nodestoraged.cli.health import broken_conditions, is_degraded
+from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level, RoleFacts
+from nodestoraged.cli.text import gib
+from nodestoraged.model.config import Fallback, Trust
+from nodestoraged.model.runtime import Dialect
+
+__all__ = ["ROLE_CHECKS"]
+
+_Check = Callable[[Facts, RoleFacts], Iterator[Finding]]
+
+#: overlayfs takes no upper directory on these (Documentation/filesystems/overlayfs.rst).
+_NO_UPPER = ("overlay", "nfs", "nfs4", "vfat", "exfat", "fuse.sshfs", "9p", "cifs", "squashfs")
+#: kubelet evicts below these shares (imagefs.available, imagefs.inodesFree).
+_BYTES_SHARE = 0.15
+_INODES_SHARE = 0.05
+
+
+def _runtime(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
+    profile = role.profile
+    if profile is None:
+        yield Finding(level=Level.FAIL, message=role.profile_problem, remedy=role.profile_hint)
+        return
+    said = [one.removeprefix(f"runtime {profile.name}: ") for one in role.sources]
+    how = f" ({'; '.join(said)})" if said else ""
+    if facts.machine.init and not role.units and not profile.daemonless:
+        names = ", ".join(one.removesuffix(".service") for one in profile.runtime_units)
+        yield Finding(
+            level=Level.WARN,
+            message=f"{profile.name} is not installed: there is no service {names}{how}",
+            remedy="install it, or name another: nodestoragectl config set"
+            f" role.{role.config.name}.runtime NAME",
+        )
+    else:
+        yield Finding(level=Level.PASS, message=f"{profile.name} with its root {profile.root}{how}")
+    if profile.experimental:
+        yield Finding(
+            level=Level.WARN,
+            message=f"{profile.name} is experimental: try eject and a loss before you rely on it",
+        )
+
+
+def _elsewhere(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    profile = role.profile
+    if profile is None or not profile.elsewhere:
+        return
+    yield Finding(
+        level=Level.FAIL,
+        message=f"the runtime keeps parts of its root elsewhere: {', '.join(profile.elsewhere)};"
+        " such a root cannot be moved (SplitRoot)",
+        remedy=f"nodestoragectl config set role.{role.config.name}.runtime NAME"
+        if profile.name == "docker"
+        else "take root_path out of the runtime's configuration, and pull the images again",
+    )
+
+
+def _fence(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
+    units = (*role.units, *role.kubelet_units)
+    open_ones = [one.name for one in units if not one.fenced]
+    if open_ones:
+        yield Finding(
+            level=Level.WARN,
+            message=f"no fence for {', '.join(open_ones)}: apt or a dependency may start it in the"
+            " middle of a move",
+            remedy=_fence_remedy(facts, role, open_ones[0]),
+        )
+    elif units:
+        names = ", ".join(one.name for one in units)
+        yield Finding(level=Level.PASS, message=f"the fence keeps {names}")
+
+
+def _fence_remedy(facts: Facts, role: RoleFacts, unit: str) -> str:
+    if facts.machine.init == "openrc":
+        return "/usr/lib/nodestoraged/openrc-fence install"
+    name, at = role.config.name, f"/etc/systemd/system/{unit}.service.d"
+    return (
+        f"mkdir -p {at} && printf '[Unit]\\nAfter=nodestoraged.service\\n"
+        f"ConditionPathExists=!/run/nodestorage-fence/{name}\\n'"
+        f" > {at}/10-nodestoraged.conf && systemctl daemon-reload"
+    )
+
+
+def _order(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
+    if not facts.daemon.installed:
+        return
+    units = (*role.units, *role.kubelet_units)
+    early = [one.name for one in units if not one.ordered]
+    if early:
+        openrc = facts.machine.init == "openrc"
+        where = f"/etc/conf.d/{early[0]}" if openrc else "a drop-in of each"
+        line = 'rc_after="nodestoraged"' if openrc else "After=nodestoraged.service"
+        yield Finding(
+            level=Level.WARN,
+            message=f"{', '.join(early)} may start at a boot before the root is decided",
+            remedy=f"{line} in {where}",
+        )
+    elif units:
+        yield Finding(level=Level.PASS, message="the services start after the root is decided")
+
+
+def _trust(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    name, trust = role.config.name, role.config.trust
+    if trust is Trust.LABEL:
+        yield Finding(
+            level=Level.WARN,
+            message='trust = "label": whoever can plug in a stick is root on this node',
+            remedy=f"nodestoragectl config set role.{name}.trust enrolled",
+        )
+    elif trust is Trust.NONE:
+        yield Finding(level=Level.INFO, message='trust = "none": no stick is ever used')
+    else:
+        yield Finding(level=Level.PASS, message="only enrolled sticks are used")
+
+
+def _health(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    status = role.status
+    if status is None:
+        return
+    phase, reason = text(status, "phase", "?"), text(status, "reason")
+    if not is_degraded(status):
+        said = f"{phase} ({reason})" if reason else phase
+        yield Finding(level=Level.PASS, message=said)
+        return
+    attention = obj(status, "attention")
+    broken = ", ".join(text(one, "type") for one in broken_conditions(status))
+    yield Finding(
+        level=Level.FAIL,
+        message=text(attention, "message") or f"{phase} ({reason}) {broken}".strip(),
+        remedy=text(obj(attention, "hint"), "command") or "nodestoragectl status",
+    )
+
+
+def _kubelet(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    profile, kubelet = role.profile, role.kubelet
+    if profile is None or profile.embedded or not role.kubelet_units:
+        return
+    if kubelet.joined is None:
+        yield Finding(
+            level=Level.SKIP, message="kubelet's configuration may not be read: needs root",
+            remedy="sudo nodestoragectl doctor",
+        )  # fmt: skip
+        return
+    if not kubelet.joined:
+        yield Finding(
+            level=Level.INFO,
+            message="kubelet has not joined a cluster; until then it ends at every start, which is"
+            " no fault of the stick",
+            remedy="nodestoragectl wait --for BOUND && kubeadm join …",
+        )
+    if not kubelet.endpoint:
+        return
+    if _socket(kubelet.endpoint) == _socket(profile.socket):
+        yield Finding(level=Level.PASS, message=f"kubelet asks {profile.socket}")
+    else:
+        yield Finding(
+            level=Level.FAIL,
+            message=f"kubelet asks {kubelet.endpoint}, and not {profile.socket}: the root of"
+            f" {profile.name} is not the one that its pods use",
+            remedy=f"nodestoragectl config set role.{role.config.name}.runtime NAME",
+        )
+
+
+def _socket(endpoint: str) -> str:
+    path = posixpath.normpath(endpoint.removeprefix("unix://"))
+    return path.removeprefix("/var") if path.startswith("/var/run/") else path
+
+
+def _sandbox(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    profile = role.profile
+    if profile is None or profile.dialect is not Dialect.CONTAINERD:
+        return
+    if role.archived is None:
+        yield Finding(
+            level=Level.SKIP, message="the archive of images may not be read: needs root",
+            remedy="sudo nodestoragectl doctor",
+        )  # fmt: skip
+    elif role.archived:
+        plural = "" if role.archived == 1 else "s"
+        yield Finding(
+            level=Level.PASS, message=f"{role.archived} image{plural} kept for a root without any"
+        )
+    else:
+        yield Finding(
+            level=Level.WARN,
+            message="no sandbox image is kept: on an empty stick no pod starts without a registry."
+            " It is kept by itself once the runtime has it and answers",
+            remedy="nodestoragectl explain SandboxImageMissing",
+        )
+
+
+def _ctr(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    profile = role.profile
+    if profile is None or profile.dialect is not Dialect.CONTAINERD or not role.units:
+        return
+    if role.ctr:
+        words = " ".join((role.ctr, *profile.ctr[1:]))
+        yield Finding(level=Level.PASS, message=f"images are kept at hand by {words}")
+    else:
+        yield Finding(
+            level=Level.FAIL,
+            message=f"{profile.ctr[0]} is in no usual directory: images cannot be kept at hand",
+            remedy=f"ln -s WHERE-IT-IS /usr/local/bin/{profile.ctr[0]}",
+        )
+
+
+def _space(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+    rooted = role.rooted
+    if not rooted.capacity_bytes or rooted.available_bytes is None:
+        yield Finding(level=Level.SKIP, message="the free space of the internal disk is unknown")
+        return
+    free = f"{gib(rooted.available_bytes)} of {gib(rooted.capacity_bytes)} free"
+    low = rooted.available_bytes < _BYTES_SHARE * rooted.capacity_bytes
+    few = bool(rooted.inodes) and (rooted.inodes_free or 0) < _INODES_SHARE * (rooted.inodes or 1)
+    if low or few:
+        what = "inodes are short" if few and not low else free
+        yield Finding(
+            level=Level.WARN,
+            message=f"internal disk: {what}; without a stick kubelet would delete images and evict"
+            " pods there",
+            remedy="nodestoragectl reclaim --dry-run",
+        )
+    else:
+        yield Finding(level=Level.PASS, message=f"internal disk: {free}")
+
+
+def _filesystem(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
+    profile, mounts = role.profile, facts.machine.mounts
+    if profile is None or mounts is None:
+        return
+    parent = mounts.covering(posixpath.dirname(profile.root))
+    if parent is None or parent.fstype not in _NO_UPPER:
+        return
+    others = [one for one in role.snapshotters if one != "overlayfs"]
+    if others:
+        yield Finding(
+            level=Level.INFO,
+            message=f"{posixpath.dirname(profile.root)} is on {parent.fstype}, and the runtime uses"
+            f" the snapshotter {others[0]} there",
+        )
+        return
+    bound = mounts.at(profile.root) is not None
+    wanted = Fallback.INTERNAL in role.config.fallback
+    yield Finding(
+        level=Level.WARN if bound or not wanted else Level.FAIL,
+        message=f"{posixpath.dirname(profile.root)} is on {parent.fstype}, where the overlayfs"
+        " snapshotter does not work: without a stick the runtime has no usable root",
+        remedy=f"nodestoragectl config set role.{role.config.name}.fallback '[\"standby\"]'",
+    )
+
+
+ROLE_CHECKS: tuple[tuple[str, _Check], ...] = (
+    ("runtime", _runtime),
+    ("elsewhere", _elsewhere),
+    ("ctr", _ctr),
+    ("kubelet", _kubelet),
+    ("fence", _fence),
+    ("order", _order),
+    ("trust", _trust),
+    ("health", _health),
+    ("sandbox", _sandbox),
+    ("space", _space),
+    ("filesystem", _filesystem),
+)

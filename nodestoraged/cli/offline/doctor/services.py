@@ -1,0 +1,102 @@
+"""Service files below a root: systemd's units and drop-ins, OpenRC's scripts and conf.d.
+
+Owns: where they lie, and what a line in them means for the fence and for the order of a boot.
+May not know: what follows from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from nodestoraged.cli.offline.doctor import files
+from nodestoraged.cli.offline.doctor.facts import UnitFile
+
+__all__ = ["mount_units", "texts", "unit", "unit_enabled", "unit_exists"]
+
+#: systemd.unit(5), without the generators' directories: those repeat fstab.
+SYSTEMD = (
+    "etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system", "lib/systemd/system",
+)  # fmt: skip
+
+
+def unit_exists(root: Path, init: str, name: str) -> bool:
+    """True if the service manager knows a service of this name (without `.service`)."""
+    if init == "openrc":
+        return files.exists(root, f"etc/init.d/{name}")
+    return any(files.exists(root, f"{directory}/{name}.service") for directory in SYSTEMD)
+
+
+def unit_enabled(root: Path, init: str, name: str) -> bool:
+    """True if a boot starts it."""
+    if init == "openrc":
+        return any(
+            files.exists(root, f"{level}/{name}") for level in files.listed(root, "etc/runlevels")
+        )
+    return any(
+        files.exists(root, f"{wants}/{name}.service")
+        for directory in SYSTEMD
+        for wants in files.listed(root, directory)
+        if wants.endswith((".wants", ".requires"))
+    )
+
+
+def unit(root: Path, init: str, name: str, role: str) -> UnitFile | None:
+    """What the files say of one service, seen from the fence of `role`; None if it is not there."""
+    if not unit_exists(root, init, name):
+        return None
+    own = "\n".join(texts(root, init, name))
+    ours = "\n".join(texts(root, init, "nodestoraged"))
+    if init == "openrc":
+        fenced = _fenced_by_openrc(root, name, role)
+        after = r"(?m)^\s*(rc_)?(after|need|use|want)[= ].*\bnodestoraged\b"
+        before = rf"(?m)^\s*(rc_)?before[= ].*(?<![\w-]){re.escape(name)}(?![\w-])"
+    else:
+        fenced = f"nodestorage-fence/{role}" in own
+        after = r"(?m)^After=.*\bnodestoraged\.service\b"
+        before = rf"(?m)^Before=.*(?<![\w-]){re.escape(name)}\.service\b"
+    return UnitFile(
+        name=name,
+        fenced=fenced,
+        ordered=bool(re.search(after, own) or re.search(before, ours)),
+    )
+
+
+def _fenced_by_openrc(root: Path, name: str, role: str) -> bool:
+    """Every call of a service script reads /etc/rc.conf.d; ours has a gate for names by role."""
+    gate = files.text(root, "etc/rc.conf.d/nodestoraged.conf")
+    patterns = re.findall(rf"(?m)^\s*([\w.*| -]+)\)\s*nodestoraged_gate {re.escape(role)}\b", gate)
+    kept = [one.strip() for each in patterns for one in each.split("|")]
+    return any(fnmatchcase(name, one) for one in kept)
+
+
+def texts(root: Path, init: str, name: str) -> Iterator[str]:
+    """The files that make up one service."""
+    if init == "openrc":
+        paths = [f"etc/init.d/{name}", f"etc/conf.d/{name}"]
+    else:
+        paths = [f"{directory}/{name}.service" for directory in SYSTEMD]
+        for directory in SYSTEMD:
+            paths += [
+                path
+                for path in files.listed(root, f"{directory}/{name}.service.d")
+                if path.endswith(".conf")
+            ]
+    for path in paths:
+        yield files.text(root, path)
+
+
+def mount_units(root: Path) -> tuple[tuple[str, str], ...]:
+    """The `.mount` and `.automount` units that somebody wrote, each with what it mounts on."""
+    found = []
+    for directory in SYSTEMD:
+        for path in files.listed(root, directory):
+            if not path.endswith((".mount", ".automount")):
+                continue
+            where = re.search(r"(?m)^Where=(.+)$", files.text(root, path))
+            if where:
+                found.append((f"/{path}", where[1].strip()))
+    return tuple(found)
