@@ -266,9 +266,7 @@ def main(argv: list[str] | None = None) -> int:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = lockfile.acquire(str(run / "lock"))
     except BlockingIOError:
-        _failed(
-            "AlreadyRunning", f"another daemon holds {run}/lock", "systemctl status nodestoraged"
-        )
+        _failed("AlreadyRunning", f"another daemon holds {run}/lock", "nodestoragectl status")
         return EXIT_LOCKED
     except OSError as error:
         return _failed("NotWritable", f"{error.filename}: {error.strerror}", "")

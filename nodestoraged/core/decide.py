@@ -66,7 +66,7 @@ def _decide(observation: Observation, candidates: Candidates, role: RoleConfig) 
         return Attention(
             reason=Reason.SAME_NAMESPACE_REQUIRED,
             message="the daemon is not in the host's mount namespace: nothing it mounts is seen",
-            hint="systemctl cat nodestoraged",
+            hint="nodestoragectl doctor",
         )
     if entry is not None and entry.stage is Stage.GRACE:
         return _in_grace(observation, candidates, role, entry)
