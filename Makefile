@@ -49,7 +49,8 @@ test: venv ## Everything: style, unit, contract, integration and VM tests
 test-host: coverage ## Everything that needs no virtual machine
 	$(PYTHON) -m pytest -m "not vm"
 
-VM_MORE := $(wildcard $(addprefix tests/vm/test_,everywhere.py openrc_package.py package.py podman.py release.py))
+MORE := everywhere openrc openrc_package package package_life podman release
+VM_MORE := $(wildcard $(MORE:%=tests/vm/test_%.py))
 
 .PHONY: test-vm
 test-vm: venv ## Losses, boots, data, in a virtual machine

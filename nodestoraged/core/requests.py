@@ -20,6 +20,7 @@ from nodestoraged.model.operation import Stage
 from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import MEANINGS, Reason
 from nodestoraged.model.registry import Marked, Stick, WashWish, Wish
+from nodestoraged.model.runtime import Dialect
 
 __all__ = ["Answer", "Request", "Situation", "apply"]
 
@@ -170,6 +171,13 @@ def _powerwash(request: Request, s: Situation) -> Answer:
     _movable(s)
     if s.observation.entry is not None or s.observation.intent.stopped:
         raise RefusedError("NotServing", "no root serves", "nodestoragectl status")
+    profile = s.observation.profile
+    if profile.dialect is not Dialect.CONTAINERD:
+        raise RefusedError(
+            "WashUnknown",
+            f"a powerwash knows containerd's layout, and the runtime is {profile.name}",
+            "nodestoragectl prepare, for an empty stick",
+        )
     if request.tier is None:
         raise RequestError(
             "TierMissing", "say what goes", "--containers, --images or --all, the gentlest first"

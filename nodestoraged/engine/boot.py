@@ -25,7 +25,7 @@ from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import Operation, Result
 from nodestoraged.model.reason import Reason
-from nodestoraged.model.runtime import UnitState
+from nodestoraged.model.runtime import Dialect, UnitState
 from nodestoraged.ports import Ports
 
 #: More sticks than this are not tried one after the other in one boot.
@@ -164,6 +164,9 @@ class Boot:
         wished = self._wished_wash(observation)
         tier = self._ports.store.take_wash_marker() or wished
         if tier is None:
+            return
+        if observation.profile.dialect is not Dialect.CONTAINERD:
+            self._ports.log.event("powerwash", "refused: the layout is not containerd's")
             return
         self._ports.notifier.extend(WASH_SECONDS)
         if self._open is None:

@@ -94,6 +94,7 @@ FAILURES: dict[str, str] = {
     "SandboxImageNotSaved": "The present sandbox image could not be exported; nothing was stopped.",
     "SocketMissing": "The runtime's socket does not exist: it does not run, or is just starting.",
     "SocketStale": "The runtime's socket exists, but nobody listens: it was killed.",
+    "WashUnknown": "A powerwash knows the layout of containerd only.",
     # services
     "BootIdUnreadable": "The kernel's boot id could not be read.",
     "FenceUnreadable": "The fence directory could not be read.",

@@ -93,9 +93,8 @@ class PodmanRuntime:
         podman is not even asked where no container has a monitor: a move shall not wait for it.
         """
         root = {"root": profile.root}
-        found = (await self._children.call("conmons", root, deadline_seconds=LOOK_SECONDS))[
-            "conmons"
-        ]
+        answer = await self._children.call("conmons", root, deadline_seconds=LOOK_SECONDS)
+        found = answer.get("conmons")
         running = {str(row["id"]) for row in found} if isinstance(found, list) else set()
         if not running:
             return 0

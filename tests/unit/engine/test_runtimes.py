@@ -10,6 +10,7 @@ from nodestoraged.core.verify import verify
 from nodestoraged.model.config import Trust
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import RefusedError
+from nodestoraged.model.hidden import Wash
 from nodestoraged.model.runtime import Dialect, UnitState
 from nodestoraged.sim.world import KUBELET, PROFILE, RUNTIME
 from tests.unit.engine.conftest import Make
@@ -161,3 +162,10 @@ def test_pods_of_a_stopped_containerd_are_still_a_reason_to_refuse(make: Make) -
     assert node.serving() == "internal"
     assert last(node)[3] == "failed"
     assert "empty-alone" not in node.world.trace
+
+
+def test_a_layout_that_is_not_containerds_is_not_washed(make: Make) -> None:
+    node = make(profile=PODMAN)
+    with pytest.raises(RefusedError) as refused:
+        node.say("powerwash", tier=Wash.ALL)
+    assert refused.value.reason == "WashUnknown"
