@@ -125,9 +125,11 @@ class WorkerDisks:
         await self._call("syncfs", {"path": path}, deadline_seconds)
 
     async def leftover_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
-        """Shims of the runtime's socket in k8s.io."""
+        """Shims of the runtime's socket in k8s.io, or monitors of podman's containers."""
         if profile.dialect is Dialect.PODMAN:
-            return 0
+            running = await self._call("conmons", {"root": profile.root}, deadline_seconds)
+            monitors = running.get("conmons")
+            return len(monitors) if isinstance(monitors, list) else 0
         arguments: dict[str, object] = {"socket": profile.socket, "namespace": KUBERNETES_NAMESPACE}
         found = (await self._call("shims", arguments, deadline_seconds)).get("shims")
         return len(found) if isinstance(found, list) else 0

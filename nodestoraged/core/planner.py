@@ -144,10 +144,13 @@ def plan_settle(observation: Observation, goal: Goal) -> Plan:
 
 def plan_boot(observation: Observation, goal: Goal) -> Plan:
     """Before READY: the root in place.  No unit is touched, the boot itself starts them."""
+    # A command of somebody who came first has settled such a runtime on the bare root.
+    forget = (steps.ClearState(dead=False),) if observation.profile.daemonless else ()
     return Plan(
         steps=(
             steps.RefuseShims(),
             *check(observation, goal),
+            *forget,
             *swap(observation, goal),
         )
     )

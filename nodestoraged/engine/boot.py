@@ -85,10 +85,11 @@ class Boot:
         """True if nothing runs from the root yet, so that putting one in place stops nothing."""
         if not observation.profile.daemonless:
             return not observation.runtime_runs or _queued(observation)
-        reading = await self._ports.runtime.reading(
+        # It is not asked: its first answer in a boot would settle it on the root of now.
+        left = await self._ports.disks.leftover_shims(
             observation.profile, deadline_seconds=READING_SECONDS
         )
-        if reading.pods:
+        if left:
             return False
         # Its runtime never counts as stopped: what is here now may be used all the same.
         self._memory.permitted = frozenset(d.incarnation for d in observation.devices)

@@ -18,7 +18,7 @@ from nodestoraged.model.errors import NodeStorageError, StepError, StepTimeout
 from nodestoraged.model.observation import Observation, Setback
 from nodestoraged.model.proof import KubeletReading, Link, Proof
 from nodestoraged.model.reason import Reason
-from nodestoraged.model.runtime import UnitState
+from nodestoraged.model.runtime import RUNNING, UnitState
 from nodestoraged.ports import Ports
 
 #: A stick that collects garbage may stall for seconds; longer than this it counts as dead.
@@ -193,10 +193,13 @@ class Health:
 
 
 def _runs(observation: Observation) -> bool:
+    """True if the runtime can be asked: a unit that embeds it is active minutes later."""
+    profile = observation.profile
+    if profile.daemonless:
+        return observation.runtime_runs
+    states = RUNNING if profile.embedded else {UnitState.ACTIVE}
     return any(
-        unit.state is UnitState.ACTIVE
-        for unit in observation.units
-        if unit.name in observation.profile.runtime_units
+        unit.state in states for unit in observation.units if unit.name in profile.runtime_units
     )
 
 

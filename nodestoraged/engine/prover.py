@@ -87,10 +87,11 @@ class Prover:
         unit = await self._kubelet_unit()
         if unit is None:
             return KubeletReading(installed=False, running=False)
-        running = unit.state is UnitState.ACTIVE
-        if not running:
-            return KubeletReading(installed=True, running=False)
         kubelet, profile = self._ports.kubelet, self._memory.profile
+        # Embedded, it runs as soon as the process of its unit does.
+        embedded = profile.embedded and unit.runs and bool(unit.main_pid)
+        if unit.state is not UnitState.ACTIVE and not embedded:
+            return KubeletReading(installed=True, running=False)
         return KubeletReading(
             installed=True,
             running=True,

@@ -65,7 +65,7 @@ class Disks(Protocol):
         ...
 
     async def leftover_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:
-        """How many shims of the runtime's socket in k8s.io run; none where there is no daemon."""
+        """How many shims of the runtime's socket in k8s.io, or monitors of containers, run."""
         ...
 
     async def kill_shims(self, profile: RuntimeProfile, *, deadline_seconds: float) -> int:

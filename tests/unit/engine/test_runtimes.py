@@ -11,7 +11,7 @@ from nodestoraged.model.config import Trust
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import RefusedError
 from nodestoraged.model.hidden import Wash
-from nodestoraged.model.runtime import Dialect, UnitState
+from nodestoraged.model.runtime import Dialect, Unit, UnitState
 from nodestoraged.sim.world import KUBELET, PROFILE, RUNTIME
 from tests.unit.engine.conftest import Make
 from tests.unit.engine.scenes import enroll, last, plug, pull
@@ -169,3 +169,33 @@ def test_a_layout_that_is_not_containerds_is_not_washed(make: Make) -> None:
     with pytest.raises(RefusedError) as refused:
         node.say("powerwash", tier=Wash.ALL)
     assert refused.value.reason == "WashUnknown"
+
+
+def test_an_embedded_unit_that_is_still_starting_is_asked_all_the_same(make: Make) -> None:
+    node = make(profile=K3S)
+    asked, services = node.reconciler.ports.services.unit, node.reconciler.ports.services
+
+    async def starting(name: str) -> Unit:
+        unit = await asked(name)
+        return replace(unit, state=UnitState.STARTING) if name == RUNTIME else unit
+
+    services.unit = starting  # type: ignore[method-assign]
+    node.reconciler.health.expire()
+    node.run_for(5)
+    assert node.view.proof is not None
+    assert node.view.proof.holds
+    assert node.view.kubelet.running
+
+
+def test_a_unit_that_is_still_starting_is_not_asked_where_kubelet_has_its_own(make: Make) -> None:
+    node = make()
+    asked, services = node.reconciler.ports.services.unit, node.reconciler.ports.services
+
+    async def starting(name: str) -> Unit:
+        unit = await asked(name)
+        return replace(unit, state=UnitState.STARTING) if name == RUNTIME else unit
+
+    services.unit = starting  # type: ignore[method-assign]
+    node.reconciler.health.expire()
+    node.run_for(5)
+    assert node.view.proof is None

@@ -152,6 +152,10 @@ def test_podman_has_a_fence_of_its_own(gate: Path, name: str) -> None:
     assert call(gate, name, up="podman").returncode == 1
 
 
+def test_a_start_whose_mark_an_ending_stop_took_away_is_kept_too(gate: Path) -> None:
+    assert call(gate, verb="start", state="stopping").returncode == 1
+
+
 def test_the_fence_of_another_role_keeps_nobody(gate: Path) -> None:
     assert call(gate, "podman", up="containerd").stdout == "the script runs\n"
 
