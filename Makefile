@@ -49,7 +49,7 @@ test: venv ## Everything: style, unit, contract, integration and VM tests
 test-host: coverage ## Everything that needs no virtual machine
 	$(PYTHON) -m pytest -m "not vm"
 
-MORE := everywhere openrc openrc_package package package_life podman release
+MORE := everywhere openrc openrc_package package package_life podman
 VM_MORE := $(wildcard $(MORE:%=tests/vm/test_%.py))
 
 .PHONY: test-vm

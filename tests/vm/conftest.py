@@ -1,9 +1,10 @@
 """Fixtures of the VM tests: per Debian release a booted node, resumed afresh for each test.
 
-`suite` runs a test once per release. `booted` is the cached state of the booted node, static pod
-running; `machine` is a machine resumed from it (1-2 s), for one test. `new_machine` makes machines
-of any other origin, one at a time. `new_stick` makes stick images. When a test fails, console,
-journal, mounts and processes of its machine are kept under --vm-artifacts.
+`suite` runs a test once per release, `flavour` once per way to run pods where the module names
+some. `booted` is the cached state of the booted node, static pod running; `machine` is a machine
+resumed from it (1-2 s), for one test. `new_machine` makes machines of any other origin, one at a
+time. `new_stick` makes stick images. When a test fails, console, journal, mounts and processes of
+its machine are kept under --vm-artifacts.
 
 A build, a boot or a tool that fails is an error of the tests that need it, never a skip.
 """
@@ -17,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm.harness.flavour import Flavour, flavour_of
 from tests.vm.harness.image import Image
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.migration import Saved
 from tests.vm.harness.pool import MachinePool
-from tests.vm.harness.states import ensure_booted
+from tests.vm.harness.recipe import load_recipe
+from tests.vm.harness.states import ensure_flavour
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.nodes import Node
 
@@ -69,6 +72,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         own = getattr(metafunc.module, "SUITES", _DEFAULT_SUITES)
         suites = metafunc.config.getoption("vm_suite") or own
         metafunc.parametrize("suite", suites, scope="session", indirect=True)
+    flavours = getattr(metafunc.module, "FLAVOURS", ())
+    if flavours and "flavour" in metafunc.fixturenames:
+        metafunc.parametrize("flavour", flavours, scope="session", indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -89,9 +95,15 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def booted(suite: str) -> Saved:
+def flavour(request: pytest.FixtureRequest, suite: str) -> Flavour:
+    """What runs the pods of the node: containerd and kubelet where a module names nothing else."""
+    return flavour_of(getattr(request, "param", "containerd"), load_recipe(suite).init)
+
+
+@pytest.fixture(scope="session")
+def booted(suite: str, flavour: Flavour) -> Saved:
     """The state of the booted node, its static pod running; built where the cache lacks it."""
-    return ensure_booted(suite)
+    return ensure_flavour(suite, flavour.name)
 
 
 @pytest.fixture(scope="session")
@@ -146,12 +158,16 @@ def machine(new_machine: MachinePool, booted: Saved) -> Machine:
 
 @pytest.fixture(scope="session")
 def installed(
-    booted: Saved, deb: Path, machine_pool: MachinePool, tmp_path_factory: pytest.TempPathFactory
+    booted: Saved,
+    flavour: Flavour,
+    deb: Path,
+    machine_pool: MachinePool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Saved:
     """The state of the booted node with the package installed and its first decision made."""
     made = machine_pool(booted)
     made.resume()
-    node = Node(made)
+    node = Node(made, flavour)
     node.install(deb)
     node.wait_phase("INTERNAL")
     saved = made.save(tmp_path_factory.mktemp("installed") / "state")
@@ -160,16 +176,16 @@ def installed(
 
 
 @pytest.fixture
-def node(new_machine: MachinePool, installed: Saved) -> Node:
+def node(new_machine: MachinePool, installed: Saved, flavour: Flavour) -> Node:
     """A node with the package installed, resumed; its disk is its own."""
     made = new_machine(installed)
     made.resume()
-    return Node(made)
+    return Node(made, flavour)
 
 
 @pytest.fixture
-def durable_node(new_machine: MachinePool, installed: Saved) -> Node:
+def durable_node(new_machine: MachinePool, installed: Saved, flavour: Flavour) -> Node:
     """The same on a disk that keeps what was flushed when the power is cut."""
     made = new_machine(installed, cache="writeback")
     made.resume()
-    return Node(made)
+    return Node(made, flavour)

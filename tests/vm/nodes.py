@@ -7,21 +7,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.vm.harness.flavour import CONTAINERD, Flavour
 from tests.vm.harness.guest import Result
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.recipe import load_recipe
 from tests.vm.harness.stick import Stick
+from tests.vm.inits import init_of
 
 #: The images of the static pod: an empty stick has none, and the node has no registry.
 FLOOR = '[role.containerd]\nfloor_images = ["localhost/nodestorage/app:1"]\n'
-ROOT = "/var/lib/containerd"
+ROOT = CONTAINERD.root
 _DROP_IN = "/etc/nodestoraged/conf.d/10-test.toml"
 
 
 class Node:
     """One node.  Every method speaks of what an operator or kubelet would see."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, flavour: Flavour = CONTAINERD) -> None:
         self.machine = machine
+        self.flavour = flavour
+        self.init = init_of(machine, load_recipe(machine.image.recipe).init)
 
     def install(self, deb: Path, config: str = FLOOR) -> None:
         """The package is installed the way a user does it, with `config` beside it."""
@@ -32,7 +37,7 @@ class Node:
     def configure(self, config: str) -> None:
         """Another drop-in, reloaded."""
         self.machine.put_text(config, _DROP_IN)
-        self.machine.ssh("systemctl reload nodestoraged")
+        assert self.init.control("reload", "nodestoraged") == 0
 
     def ctl(self, words: str, *, check: bool = True, timeout: float = 180) -> Result:
         """nodestoragectl WORDS."""
@@ -81,7 +86,7 @@ class Node:
             time.sleep(0.1)
 
     def slow(self, unit: str, line: str) -> str:
-        """The unit gets a line that makes its start or stop last; the drop-in's path."""
+        """The unit of systemd gets a line that makes its start or stop last; the drop-in's path."""
         path = f"/etc/systemd/system/{unit}.service.d/slow.conf"
         self.machine.put_text(f"[Service]\n{line}\n", path)
         self.machine.ssh("systemctl daemon-reload")
@@ -114,26 +119,40 @@ class Node:
 
     def wait_pods(self, seconds: float = 90) -> None:
         """The static pod's sandbox and container run."""
-        self.machine.wait_until(
-            "ctr -n k8s.io tasks ls | grep -c RUNNING | grep -qx 2", timeout=seconds
-        )
+        self.machine.wait_until(self.flavour.pod_runs, timeout=seconds)
 
     def pod_tasks(self) -> str:
         """Ids and pids of the running containers: equal means that no pod was restarted."""
-        return self.machine.ssh("ctr -n k8s.io tasks ls | sort").stdout
+        return self.machine.ssh(f"{self.flavour.ctr} tasks ls | sort").stdout
 
     def pid(self, unit: str) -> int:
         """The main process of a unit, 0 if it does not run."""
-        return int(self.machine.ssh(f"systemctl show -P MainPID {unit}").stdout)
+        return self.init.pid(unit)
 
     def active(self, unit: str) -> str:
-        """systemctl is-active."""
-        return self.machine.ssh(f"systemctl is-active {unit}", check=False).stdout.strip()
+        """`active`, or another word of the service manager."""
+        return self.init.active(unit)
+
+    def wait_stopped(self, unit: str, seconds: float = 20) -> None:
+        """The unit's process has ended."""
+        end = time.monotonic() + seconds
+        while (pid := self.pid(unit)) != 0:
+            assert time.monotonic() < end, f"{unit} still runs as {pid}"
+            time.sleep(0.2)
+
+    def runtime_starts(self) -> int:
+        """How often the runtime was started in this boot."""
+        return self.init.log(self.flavour.runtime).count(self.flavour.start_line)
+
+    def reboot(self) -> None:
+        """Reboot in an orderly way, sticks stay plugged; logs are then those of the new boot."""
+        self.init.forget_logs()
+        self.machine.reboot()
 
     def mounted(self) -> list[str]:
         """What is mounted on the root, as PID 1 sees it."""
         lines = self.machine.ssh("cat /proc/1/mountinfo").stdout.splitlines()
-        return [line for line in lines if line.split()[4] == ROOT]
+        return [line for line in lines if line.split()[4] == self.flavour.root]
 
     def kubelet_capacity(self) -> int | None:
         """The image file system's capacity in kubelet's eyes."""
@@ -153,7 +172,6 @@ class Node:
         return rows
 
     def journal(self, grep: str = "") -> str:
-        """The daemon's log of this boot."""
-        return self.machine.ssh(
-            f"journalctl -b -u nodestoraged -o cat --no-pager | grep -F -- '{grep}' || true"
-        ).stdout
+        """The lines of the daemon's log of this boot that contain `grep`."""
+        lines = self.init.log("nodestoraged").splitlines()
+        return "\n".join(line for line in lines if grep in line)

@@ -1,14 +1,13 @@
-"""The package on a real node: what installing, upgrading, removing and the sandbox do."""
+"""The package on a node with systemd: order, fence, udev, sandbox, and a removal that is forced."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.stickbox import StickBox
+from tests.vm.nodes import ROOT, Node
 
 SUITES = ("trixie",)
 
@@ -20,6 +19,7 @@ _PROBE_DROP_IN = """
 Type=oneshot
 Restart=no
 TimeoutStartSec=300
+Environment=PYTHONPATH=/usr/lib/nodestoraged/python
 ExecStart=
 ExecStart=/usr/bin/python3 /root/sandbox_probe.py /dev/sda1 {foreign} {runtime} /root/report
 """
@@ -32,59 +32,34 @@ def properties(machine: Machine, unit: str, *names: str) -> list[str]:
     return [found[name] for name in names]
 
 
-def runtime_pids(machine: Machine) -> list[str]:
-    return [
-        *properties(machine, "containerd", "MainPID"),
-        *properties(machine, "kubelet", "MainPID"),
-    ]
+def test_told_to_leave_the_mount_a_removal_and_a_purge_do(node: Node, new_stick: StickBox) -> None:
+    node.bind(new_stick("BLUE01"), "blue")
+    node.machine.put_text("mine", f"{ROOT}/keepsake")
+    before = (node.pid("containerd"), node.pid("kubelet"), node.pod_tasks(), node.mounted())
+    node.machine.ssh("NODESTORAGED_REMOVE=leave dpkg --purge nodestoraged", timeout=300)
+    assert node.active("nodestoraged") == "inactive"
+    after = (node.pid("containerd"), node.pid("kubelet"), node.pod_tasks(), node.mounted())
+    assert after == before
+    assert node.machine.ssh(f"cat {ROOT}/keepsake").stdout == "mine"
+    assert node.machine.ssh("ls -d /var/lib/nodestoraged", check=False).stdout == ""
 
 
-@pytest.fixture
-def installed(machine: Machine, deb: Path) -> Machine:
-    machine.put(deb, f"/root/{deb.name}")
-    machine.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
-    return machine
-
-
-def test_installing_starts_the_daemon_and_disturbs_nothing(machine: Machine, deb: Path) -> None:
-    before = runtime_pids(machine)
-    machine.put(deb, f"/root/{deb.name}")
-    machine.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
-    assert properties(machine, "nodestoraged", "ActiveState", "UnitFileState") == [
-        "active", "enabled",
-    ]  # fmt: skip
-    assert machine.ssh("getent group nodestorage").stdout.startswith("nodestorage:")
-    assert runtime_pids(machine) == before
-
-
-def test_an_upgrade_restarts_the_daemon_only(installed: Machine, deb: Path) -> None:
-    before = runtime_pids(installed)
-    (old,) = properties(installed, "nodestoraged", "MainPID")
-    installed.ssh(f"dpkg -i /root/{deb.name}", timeout=300)
-    (new,) = properties(installed, "nodestoraged", "MainPID")
-    assert old != new != "0"
-    assert runtime_pids(installed) == before
-
-
-def test_a_raised_fence_keeps_the_runtime_stopped_until_the_package_goes(
-    installed: Machine,
-) -> None:
+def test_a_raised_fence_keeps_the_runtime_stopped_until_the_package_goes(node: Node) -> None:
+    installed = node.machine
     installed.ssh("systemctl stop kubelet containerd nodestoraged")
     installed.ssh(f"touch {_FENCE}")
     installed.ssh("systemctl start containerd kubelet", timeout=120)
     for unit in ("containerd", "kubelet"):
         assert properties(installed, unit, "ActiveState") == ["inactive"]
     installed.ssh("dpkg --purge nodestoraged", timeout=300)
-    assert (
-        installed.ssh(f"ls -d {_FENCE} /var/lib/nodestoraged /etc/nodestoraged", check=False).stdout
-        == ""
-    )
+    assert installed.ssh(f"ls -d {_FENCE} /var/lib/nodestoraged", check=False).stdout == ""
     installed.ssh("systemctl start containerd kubelet", timeout=120)
     for unit in ("containerd", "kubelet"):
         assert properties(installed, unit, "ActiveState") == ["active"]
 
 
-def test_runtime_and_kubelet_are_ordered_after_the_decision(installed: Machine) -> None:
+def test_runtime_and_kubelet_are_ordered_after_the_decision(node: Node) -> None:
+    installed = node.machine
     for unit in ("containerd", "kubelet"):
         (after, wants, requires) = properties(installed, unit, "After", "Wants", "Requires")
         assert "nodestoraged.service" in after.split()
@@ -92,8 +67,9 @@ def test_runtime_and_kubelet_are_ordered_after_the_decision(installed: Machine) 
 
 
 def test_a_stick_of_ours_is_tagged_and_left_alone_by_desktops(
-    installed: Machine, new_stick: StickBox
+    node: Node, new_stick: StickBox
 ) -> None:
+    installed = node.machine
     installed.plug(new_stick("BLUE01"))
     installed.wait_until("test -e /dev/disk/by-label/containerd-opt", timeout=20)
     said = installed.ssh("udevadm info /dev/disk/by-label/containerd-opt").stdout
@@ -101,9 +77,8 @@ def test_a_stick_of_ours_is_tagged_and_left_alone_by_desktops(
     assert ":nodestoraged:" in said
 
 
-def test_the_sandbox_lets_the_daemon_work_and_nothing_more(
-    installed: Machine, new_stick: StickBox
-) -> None:
+def test_the_sandbox_lets_the_daemon_work_and_nothing_more(node: Node, new_stick: StickBox) -> None:
+    installed = node.machine
     installed.ssh("systemctl stop nodestoraged")
     # No disk driver has a major number yet: the stick comes when the sandbox stands.
     assert installed.ssh("grep -w sd /proc/devices", check=False).stdout == ""

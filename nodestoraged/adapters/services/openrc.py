@@ -60,11 +60,13 @@ class OpenRcServices:
             # OpenRC shows nothing of it until rc-service has read all scripts.
             asked = service in self._asked and state in {UnitState.INACTIVE, UnitState.FAILED}
             runs = state in RUNNING
+            # Its script runs: unlike a respawn, that comes to an end by itself.
+            begun = self._files.marked(service, "starting")
             along = self._files.dependents(service) if runs else ()
             return Unit(
                 name=_unit(service),
                 state=UnitState.STARTING if asked else state,
-                job_queued=asked or (not runs and self._files.boot_will_start(service)),
+                job_queued=asked or begun or (not runs and self._files.boot_will_start(service)),
                 main_pid=self._files.process(service).pid if runs else 0,
                 takes_along=tuple(_unit(each) for each in along),
             )

@@ -371,6 +371,16 @@ def test_what_the_boot_will_start_is_left_to_it(
     assert asked.calls == []
 
 
+def test_a_start_that_has_begun_is_no_respawn(tree: OpenRcTree, services: OpenRcServices) -> None:
+    tree.mark("containerd", "starting")
+    assert look(services).job_queued
+    tree.mark("containerd", "started")
+    tree.process("containerd", child=CHILD_PID, supervisor=SUPERVISOR_PID)
+    tree.die(CHILD_PID)
+    unit = look(services)
+    assert (unit.state, unit.job_queued) == (UnitState.STARTING, False)
+
+
 def test_a_start_waits_for_the_boots_own(
     tree: OpenRcTree, services: OpenRcServices, asked: Asked
 ) -> None:

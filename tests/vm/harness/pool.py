@@ -16,12 +16,17 @@ from tests.vm.harness.migration import Saved
 from tests.vm.harness.qemu import Cache
 
 # What a person wants to see after a failure: file name and command.
+_LOGS: Final = "tail -n +1 /var/log/*.log /var/log/nodestoraged/*.log"
+_UNITS: Final = "systemctl --no-pager --all list-units; systemctl --no-pager list-jobs"
 _REPORTS: Final = (
-    ("journal.log", "journalctl --no-pager -o short-precise"),
+    (
+        "journal.log",
+        f"if command -v journalctl; then journalctl -o short-precise; else {_LOGS}; fi",
+    ),
     ("dmesg.log", "dmesg"),
     ("mountinfo.log", "cat /proc/1/mountinfo"),
     ("processes.log", "ps -eo pid,ppid,stat,etimes,unit,args --no-headers"),
-    ("units.log", "systemctl --no-pager --all list-units; systemctl --no-pager list-jobs"),
+    ("units.log", f"if command -v systemctl; then {_UNITS}; else rc-status --all; fi"),
     ("state.log", "ls -lR /run/nodestoraged /var/lib/nodestoraged /run/nodestorage-fence"),
 )
 _REPORT_SECONDS: Final = 20.0

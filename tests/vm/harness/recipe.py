@@ -24,9 +24,13 @@ _IMAGE_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a `tests/vm/recipes/NAME.toml` says. `overlays` and `setup` are paths beside it."""
+    """What a `tests/vm/recipes/NAME.toml` says. `overlays` and `setup` are paths beside it.
+
+    `init` is `systemd` or `openrc`.
+    """
 
     name: str
+    init: str
     suite: str
     debootstrap_include: tuple[str, ...]
     debootstrap_exclude: tuple[str, ...]
@@ -49,6 +53,7 @@ def load_recipe(name: str) -> Recipe:
     data: dict[str, Any] = tomllib.loads(path.read_text())
     return Recipe(
         name=name,
+        init=str(data.get("init", "systemd")),
         suite=str(data["suite"]),
         debootstrap_include=tuple(data["debootstrap_include"]),
         debootstrap_exclude=tuple(data["debootstrap_exclude"]),

@@ -1,0 +1,145 @@
+"""The same promises on every kind of node: three inits, containerd with a kubelet, and k3s.
+
+One scenario per node, on one machine: what is promised once is looked at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.vm.harness.flavour import Flavour
+from tests.vm.harness.migration import Saved
+from tests.vm.harness.pool import MachinePool
+from tests.vm.harness.stick import Stick
+from tests.vm.harness.stickbox import StickBox
+from tests.vm.nodes import FLOOR, Node
+
+SUITES = ("trixie", "bookworm", "openrc")
+FLAVOURS = ("containerd", "k3s")
+
+#: Planned moves on systemd have tests of their own; what is done at a bind is done at each of them.
+_MOVES = ("openrc",)
+#: The others have tests of the package of their own.
+_UPGRADES = ("bookworm",)
+#: The runtime is found, not told. k3s imports its images at each start by itself. The grace is long
+#: enough to look at the fence.
+_CONFIG = {
+    "containerd": FLOOR + "swap_grace_seconds = 15\n",
+    "k3s": "[role.containerd]\nswap_grace_seconds = 15\n",
+}
+#: recipes/become-k3s.sh
+_K3S_READY_SECONDS = 90
+#: The brackets keep the pattern from matching the shell that bears it.
+_SHIMS = "pgrep -f '[c]ontainerd-shim' || true"
+#: Notes the shims that live in the moment in which the root gets its mount.
+_WATCH_SHIMS = """until grep -q ' {root} ' /proc/1/mountinfo; do sleep 0.1; done
+pgrep -f '[c]ontainerd-shim' >/run/found
+mv /run/found /run/shims
+"""
+
+
+@pytest.fixture
+def bare_node(new_machine: MachinePool, booted: Saved, flavour: Flavour) -> Node:
+    """A node without the package, its pod running."""
+    machine = new_machine(booted)
+    machine.resume()
+    return Node(machine, flavour)
+
+
+def test_a_stick_serves_is_switched_lost_found_and_booted_from(
+    bare_node: Node, deb: Path, new_stick: StickBox
+) -> None:
+    node, blue = bare_node, new_stick("BLUE01")
+    _install_stops_nothing(node, deb)
+    _enroll_binds_with_proof(node, blue)
+    if node.machine.image.recipe in _MOVES:
+        _switch_there_and_back(node)
+    _yank_fails_over_and_the_fence_holds(node, blue)
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    node.wait_pods()
+    _boot_binds_before_the_runtime_starts(node)
+    _a_restart_of_the_daemon_stops_nothing(node)
+    assert node.init.failed() == ""
+
+
+def _install_stops_nothing(node: Node, deb: Path) -> None:
+    tasks, runtime = node.pod_tasks(), node.pid(node.flavour.runtime)
+    node.install(deb, _CONFIG[node.flavour.name])
+    node.wait_phase("INTERNAL")
+    role = node.until("role['runtime']['answering']", 30)
+    assert role["root"] == node.flavour.root
+    assert role["runtime"]["profile"] == node.flavour.name
+    assert (node.pod_tasks(), node.pid(node.flavour.runtime)) == (tasks, runtime)
+
+
+def _enroll_binds_with_proof(node: Node, blue: Stick) -> None:
+    starts = node.runtime_starts()
+    old_shims = node.machine.ssh(_SHIMS).stdout.split()
+    node.machine.put_text(_WATCH_SHIMS.format(root=node.flavour.root), "/root/watch.sh")
+    node.machine.ssh("nohup sh /root/watch.sh >/dev/null 2>&1 &")
+    node.bind(blue, "blue")
+    assert len(node.mounted()) == 1
+    # No container of the old root is left when the new one comes: they would keep it busy.
+    assert node.machine.ssh("cat /run/shims").stdout == ""
+    assert not set(old_shims) & set(node.machine.ssh(_SHIMS).stdout.split())
+    role = node.until("role['imagefs']['kubeletProof'] == 'capacity'", 60)
+    imagefs = role["imagefs"]
+    assert [link["holds"] for link in imagefs["proof"]] == [True] * 9
+    assert node.kubelet_capacity() == imagefs["capacityBytes"] == imagefs["kubeletCapacityBytes"]
+    operation = node.operations()[0]
+    assert (operation["kind"], operation["result"]) == ("bind", "done")
+    # k3s says READY a minute and a half after its containerd: nobody waited for that.
+    assert 0 < operation["downtimeSeconds"] < _K3S_READY_SECONDS
+    assert node.runtime_starts() == starts + 1
+    assert node.active(node.flavour.kubelet) in {"active", "activating"}
+
+
+def _switch_there_and_back(node: Node) -> None:
+    node.ctl("switch internal")
+    assert node.wait_phase("INTERNAL")["serving"]["source"] == "internal"
+    assert node.mounted() == []
+    node.wait_pods()
+    node.ctl("switch blue")
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    node.wait_pods()
+
+
+def _yank_fails_over_and_the_fence_holds(node: Node, blue: Stick) -> None:
+    node.machine.yank(blue)
+    node.wait_phase("LOST", 30)
+    node.wait_stopped(node.flavour.runtime)
+    node.init.control("start", node.flavour.runtime)
+    pid, phase = node.pid(node.flavour.runtime), node.role()["phase"]
+    assert (pid, phase) == (0, "LOST")
+    role = node.wait_phase("INTERNAL")
+    assert role["reason"] == "StickLost"
+    assert node.mounted() == []
+    failover = node.operations()[0]
+    assert (failover["kind"], failover["result"]) == ("failover", "done")
+    node.wait_pods()
+
+
+def _boot_binds_before_the_runtime_starts(node: Node) -> None:
+    node.reboot()
+    role = node.wait_phase("BOUND", 150)
+    assert role["active"]["name"] == "blue"
+    node.wait_pods()
+    # One start is enough only if the stick was there before it; kubelet is younger as well.
+    assert node.runtime_starts() == 1
+    node.until("role['imagefs']['verified'] and role['imagefs']['kubeletProof'] == 'capacity'")
+    assert len(node.mounted()) == 1
+
+
+def _a_restart_of_the_daemon_stops_nothing(node: Node) -> None:
+    tasks, runtime = node.pod_tasks(), node.pid(node.flavour.runtime)
+    daemon = node.pid("nodestoraged")
+    if node.machine.image.recipe in _UPGRADES:
+        node.machine.ssh("dpkg -i /root/nodestoraged_*.deb", timeout=300)
+    else:
+        assert node.init.control("restart", "nodestoraged") == 0
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    assert node.pid("nodestoraged") not in {0, daemon}
+    assert (node.pod_tasks(), node.pid(node.flavour.runtime)) == (tasks, runtime)

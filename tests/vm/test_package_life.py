@@ -1,0 +1,117 @@
+"""The package's life on both init systems, from the first installation to the boot without it.
+
+Each part begins with the node that the one before it left: a machine that is bound is dear.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.vm.harness.flavour import Flavour
+from tests.vm.harness.guest import Result
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.stickbox import StickBox
+from tests.vm.inits import Systemd
+from tests.vm.nodes import FLOOR, ROOT, Node
+
+SUITES = ("trixie", "openrc")
+
+#: Prints something while the node's boot knows us, or runtime and kubelet are held by our fence.
+_HOOKED = {
+    "systemd": "systemctl is-enabled nodestoraged | grep -x enabled; "
+    "systemctl cat nodestoraged | grep ExecStart; systemctl cat containerd kubelet | grep fence/",
+    "openrc": "ls /etc/runlevels/default/nodestoraged /etc/rc.conf.d/nodestoraged.conf",
+}
+
+
+def test_installation_upgrade_removal_and_purge_while_bound(
+    machine: Machine, flavour: Flavour, deb: Path, new_stick: StickBox
+) -> None:
+    node = Node(machine, flavour)
+    a_first_installation_disturbs_nothing(node, deb)
+    node.bind(new_stick("BLUE01"), "blue")
+    node.machine.put_text("mine", f"{ROOT}/keepsake")
+    before = life(node)
+    an_upgrade_restarts_the_daemon_only(node, deb, before)
+    a_removal_that_cannot_go_back_is_refused(node, before)
+    a_removal_goes_back_to_internal_first(node)
+    a_purge_takes_nothing_of_the_users(node)
+    node.reboot()
+    node.wait_pods()
+    assert node.mounted() == []
+    assert node.init.failed() == ""
+
+
+def a_first_installation_disturbs_nothing(node: Node, deb: Path) -> None:
+    """With the two commands of docs/install.md."""
+    before = life(node)
+    node.machine.put_text(FLOOR, "/etc/nodestoraged/conf.d/10-test.toml")
+    node.machine.put(deb, f"/root/{deb.name}")
+    packages(node, "cd /root && apt install -y ./nodestoraged_*_all.deb && nodestoragectl status")
+    assert node.active("nodestoraged") == "active"
+    assert len(hooked(node)) >= 2
+    assert node.machine.ssh("getent group nodestorage").stdout.startswith("nodestorage:")
+    node.wait_phase("INTERNAL")
+    assert life(node) == before
+
+
+def an_upgrade_restarts_the_daemon_only(node: Node, deb: Path, before: object) -> None:
+    old = node.pid("nodestoraged")
+    packages(node, f"dpkg -i /root/{deb.name}")
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    assert old != node.pid("nodestoraged") != 0
+    assert life(node) == before
+
+
+def a_removal_that_cannot_go_back_is_refused(node: Node, before: object) -> None:
+    node.configure(f'{FLOOR}[role.containerd.hooks]\nbefore_switch = [["/bin/false"]]\n')
+    refused = packages(node, "apt remove -y nodestoraged", check=False)
+    assert refused.code != 0
+    assert "containerd is BOUND to blue and could not go back to internal" in refused.stdout
+    assert "set NODESTORAGED_REMOVE=leave" in refused.stdout
+    status = node.machine.ssh("dpkg-query -W -f '${db:Status-Status}' nodestoraged").stdout
+    assert status == "installed"
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    assert life(node) == before
+
+
+def a_removal_goes_back_to_internal_first(node: Node) -> None:
+    node.configure(FLOOR)
+    said = packages(node, "apt remove -y nodestoraged").stdout
+    assert "containerd is BOUND to blue: going back to internal first" in said
+    assert node.mounted() == []
+    node.wait_pods()
+    for unit in ("containerd", "kubelet"):
+        assert node.active(unit) == "active"
+    assert node.active("nodestoraged") != "active"
+    assert hooked(node) == []
+    # What was remembered of the stick stays until a purge.
+    assert "blue" in node.machine.ssh("cat /var/lib/nodestoraged/sticks.toml").stdout
+
+
+def a_purge_takes_nothing_of_the_users(node: Node) -> None:
+    """Not what lies on the stick, wherever it is mounted, and not what they wrote to /etc."""
+    node.machine.ssh("mkdir -p /run/nodestoraged/hand && mount /dev/sda1 /run/nodestoraged/hand")
+    packages(node, "apt purge -y nodestoraged")
+    gone = "/var/lib/nodestoraged /run/nodestorage-fence /etc/nodestoraged/config.toml"
+    scripts = "/etc/init.d/nodestoraged /etc/conf.d/nodestoraged /var/log/nodestoraged"
+    assert node.machine.ssh(f"ls -d {gone} {scripts}", check=False).stdout == ""
+    assert node.machine.ssh("cat /run/nodestoraged/hand/keepsake").stdout == "mine"
+    node.machine.ssh("test -e /etc/nodestoraged/conf.d/10-test.toml")
+    node.machine.ssh("umount /run/nodestoraged/hand")
+
+
+def life(node: Node) -> tuple[int, int, str, list[str]]:
+    """What no installation, upgrade or refused removal may change: equal means undisturbed."""
+    return node.pid("containerd"), node.pid("kubelet"), node.pod_tasks(), node.mounted()
+
+
+def hooked(node: Node) -> list[str]:
+    """Lines that say that the node's boot knows us."""
+    name = "systemd" if isinstance(node.init, Systemd) else "openrc"
+    return node.machine.ssh(_HOOKED[name], check=False).stdout.splitlines()
+
+
+def packages(node: Node, words: str, *, check: bool = True) -> Result:
+    """A command of apt or dpkg, its complaints in stdout."""
+    return node.machine.ssh(f"exec 2>&1; {words}", check=check, timeout=400)
