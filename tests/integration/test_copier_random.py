@@ -134,7 +134,7 @@ CHANGES = (
 )
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(240)
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(
     seed=st.integers(0, 2**32),
