@@ -17,6 +17,8 @@ from tests.vm.inits import init_of
 #: The images of the static pod: an empty stick has none, and the node has no registry.
 FLOOR = '[role.containerd]\nfloor_images = ["localhost/nodestorage/app:1"]\n'
 ROOT = CONTAINERD.root
+#: Each question costs an emulated processor most of a second, which the node then lacks.
+POLL_SECONDS = 1.5
 _DROP_IN = "/etc/nodestoraged/conf.d/10-test.toml"
 
 
@@ -71,7 +73,7 @@ class Node:
             if eval(holds, {"role": role}):
                 return role
             assert time.monotonic() < end, f"{holds}\n{json.dumps(role, indent=1)}"
-            time.sleep(0.5)
+            time.sleep(POLL_SECONDS)
 
     def candidate(self, stick: Stick) -> dict[str, Any] | None:
         """The candidate of this serial, or None."""
@@ -100,7 +102,7 @@ class Node:
             if found is not None and found["verdict"] == verdict:
                 return found
             assert time.monotonic() < end, f"{stick.serial} is {found}"
-            time.sleep(0.5)
+            time.sleep(POLL_SECONDS)
 
     def plug(self, stick: Stick, verdict: str | None = None, **options: Any) -> None:
         """The stick is in, and if `verdict` is given the daemon has judged it so."""

@@ -79,7 +79,7 @@ def monitors(node: Node) -> int:
     return int(node.machine.ssh("pgrep -c -x conmon || true").stdout)
 
 
-def test_containers_run_before_on_the_stick_after_a_yank_and_again(
+def test_containers_run_before_on_the_stick_after_a_yank_after_a_boot_and_again(
     podman_node: Node, new_stick: StickBox
 ) -> None:
     node, blue = podman_node, new_stick("BLUE01")
@@ -112,13 +112,26 @@ def test_containers_run_before_on_the_stick_after_a_yank_and_again(
     node.machine.ssh("podman start outside", timeout=120)
     assert states(node) == {"outside": "Up"}
     assert len(store_mounts(node)) == 1
+    assert node.pod_tasks() == pods
+
+    _boot_binds_and_its_containers_can_be_started(node)
 
     node.ctl("eject blue")
     node.wait_phase("INTERNAL")
     assert (store_mounts(node), monitors(node)) == ([], 0)
     run(node, "after")
     assert states(node)["after"] == "Up"
-    assert node.pod_tasks() == pods
+
+
+def _boot_binds_and_its_containers_can_be_started(node: Node) -> None:
+    node.machine.ssh("systemctl enable podman.socket")
+    node.reboot()
+    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
+    assert len(store_mounts(node)) == 1
+    assert node.active("podman.socket") == "active"
+    assert states(node).keys() == {"outside"}
+    node.machine.ssh("podman start outside", timeout=120)
+    assert states(node) == {"outside": "Up"}
 
 
 def enrolled(node: Node, blue: Any) -> dict[str, Any]:
@@ -147,19 +160,3 @@ def test_with_no_place_left_podman_s_units_do_not_start(
     node.plug(blue)
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
     assert node.active("podman.socket") == "active"
-
-
-def test_a_boot_puts_the_stick_in_place_and_its_containers_can_be_started(
-    podman_node: Node, new_stick: StickBox
-) -> None:
-    node = podman_node
-    enrolled(node, new_stick("BLUE01"))
-    run(node, "outside")
-    node.machine.ssh("systemctl enable podman.socket")
-    node.reboot()
-    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
-    assert len(store_mounts(node)) == 1
-    assert node.active("podman.socket") == "active"
-    assert states(node).keys() == {"outside"}
-    node.machine.ssh("podman start outside", timeout=120)
-    assert states(node) == {"outside": "Up"}

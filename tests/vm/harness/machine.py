@@ -211,7 +211,7 @@ class Machine:
         """Run a shell command as root in the guest; see `Guest.run`."""
         return self._guest.run(command, check=check, timeout=timeout, data=data)
 
-    def wait_until(self, command: str, *, timeout: float = 60, interval: float = 0.5) -> Result:
+    def wait_until(self, command: str, *, timeout: float = 60, interval: float = 1.0) -> Result:
         """Repeat a command until it ends with 0 and return that result.
 
         Raises HarnessError with the last output after `timeout` seconds.
