@@ -14,6 +14,7 @@ from nodestoraged.model.proof import (
     Link,
     ProofReading,
 )
+from nodestoraged.model.runtime import Dialect
 
 OURS, OTHER = DeviceNumber(8, 1), DeviceNumber(254, 1)
 GOOD = ProofReading(
@@ -111,3 +112,14 @@ KUBELET = KubeletReading(installed=True, running=True, capacity_bytes=16, starte
 )
 def test_no_more_is_claimed_of_kubelet_than_was_seen(kubelet, mounted_at, claimed):
     assert kubelet_proof(kubelet, mounted_at, 16) is claimed
+
+
+@pytest.mark.parametrize(
+    ("number", "detail"),
+    [(None, "the runtime has no database"), (OTHER, "the database lies on 254:1"), (OURS, None)],
+)
+def test_where_no_daemon_holds_a_lock_the_place_of_the_database_counts(number, detail):
+    reading = replace(GOOD, lock_numbers=(), database_number=number)
+    results = verify(reading, OURS, own_namespace=False, dialect=Dialect.PODMAN)
+    found = {result.link: result.detail for result in results if not result.holds}
+    assert found.get(Link.DATABASE_LOCK) == detail

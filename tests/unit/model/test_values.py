@@ -110,6 +110,28 @@ def test_a_path_may_lie_on_no_known_mount():
 # -- observations ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("inner", "home"),
+    [
+        ("/data/containerd", "/mnt/data/containerd"),
+        ("/data", "/mnt/data"),
+        ("/", None),  # a whole file system is no bind
+    ],
+)
+def test_a_bound_directory_is_found_where_it_lies(inner, home):
+    def mount(number, root, target, minor=1):
+        return Mount(
+            id=number, number=DeviceNumber(8, minor), root=root, target=target,
+            fstype="ext4", source="/dev/sda1",
+        )  # fmt: skip
+
+    bind = mount(3, inner, "/var/lib/containerd")
+    table = MountTable(mounts=(mount(1, "/", "/", 2), mount(2, "/", "/mnt"), bind))
+    assert table.source_of(bind) == home
+    alone = MountTable(mounts=(mount(1, "/", "/", 2), mount(2, "/other", "/mnt"), bind))
+    assert alone.source_of(bind) is None
+
+
 def test_serving_is_what_the_mount_table_says():
     assert world().serving().source == "internal"
     assert world(BLUE, active=BLUE).serving().source == "slot"
