@@ -47,7 +47,7 @@ test: venv ## Everything: style, unit, contract, integration and VM tests
 # Three lanes, two at a time: an emulated machine keeps little more than one core busy.
 .PHONY: test-host
 test-host: coverage ## Everything that needs no virtual machine
-	$(PYTHON) -m pytest -m "not vm"
+	$(PYTHON) -m pytest -m "not vm" --ignore=tests/property # it uses no library: once will do
 
 MORE := everywhere openrc openrc_package package package_life podman
 VM_MORE := $(wildcard $(MORE:%=tests/vm/test_%.py))

@@ -68,7 +68,6 @@ def test_a_power_cut_while_bound_comes_up_bound(durable_node: Node, new_stick: S
 
 #: Each makes one step of a switchover last, so that the power is cut inside it and nowhere else.
 _SLOW = {
-    "kubelet.service stopped": ("kubelet", "ExecStop=/bin/sleep 15"),
     "containerd.service stopped": ("containerd", "ExecStop=/bin/sleep 15"),
     "containerd.service started": ("containerd", "ExecStartPre=/bin/sleep 15"),
 }
