@@ -11,8 +11,22 @@ SUITES = ("trixie",)
 
 #: Enough to pull one stick and put another in by QMP.
 GRACE = FLOOR + "swap_grace_seconds = 20\n"
-#: Decision: uevent to runtime stopped.
+#: uevent to runtime stopped, on a processor that starts a bare Python in the second time.
 STOPPED_SECONDS_MAX = 2.0
+PYTHON_SECONDS = 0.6
+_PYTHON = """python3 -I -c 'import subprocess, time
+words, seconds = ["python3", "-I", "-c", "import asyncio, json"], []
+for _ in range(3):
+    begin = time.monotonic()
+    subprocess.run(words, check=True)
+    seconds.append(time.monotonic() - begin)
+print(min(seconds))'"""
+
+
+def _limit(node: Node) -> float:
+    """Two seconds, and longer where the emulated processor is shared just now."""
+    python = float(node.machine.ssh(_PYTHON).stdout)
+    return STOPPED_SECONDS_MAX * max(1.0, python / PYTHON_SECONDS)
 
 
 def _until_stopped(operation: dict[str, Any]) -> float:
@@ -38,7 +52,7 @@ def test_back_within_the_grace_is_one_operation(node: Node, new_stick: StickBox)
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
     swap = node.operations()[0]
     assert (swap["kind"], swap["result"]) == ("swap", "done")
-    assert _until_stopped(swap) < STOPPED_SECONDS_MAX
+    assert _until_stopped(swap) < _limit(node)
     node.wait_pods()
     node.plug(green, "waiting")
     node.ctl("enroll GREEN1 --name green")
@@ -65,7 +79,7 @@ def test_after_the_grace_the_node_serves_itself_until_the_stick_is_back(
     assert node.mounted() == []
     failover = node.operations()[0]
     assert (failover["kind"], failover["result"]) == ("failover", "done")
-    assert _until_stopped(failover) < STOPPED_SECONDS_MAX
+    assert _until_stopped(failover) < _limit(node)
     assert failover["downtimeSeconds"] > 10  # the grace is part of it
     node.wait_pods()
     node.until("role['imagefs']['kubeletProof'] == 'capacity'", 60)
