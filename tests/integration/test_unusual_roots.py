@@ -195,7 +195,7 @@ def test_with_everything_read_only_but_var_and_run_the_node_is_bound_and_configu
     seal_the_system()
     node.until(lambda: node.pods() > 0)
     with pytest.raises(OSError, match="Read-only"):
-        (PROJECT / "written").touch()
+        Path("/usr/written").touch()
     node.start_daemon()
     node.until(lambda: node.role()["phase"] == "INTERNAL")
     stick = enroll(node, "blue")
