@@ -39,7 +39,7 @@ def test_clean_boots_with_the_stick_late_and_without_it(node: Node, new_stick: S
     node.machine.shutdown()
     node.machine.boot(sticks=[])
     # The boot waits for the stick that was active; the runtime has not been started yet.
-    assert node.role()["phase"] == "SWITCHING"
+    node.wait_phase("SWITCHING")
     assert _containerd_starts(node) == 0
     node.machine.plug(blue)
     assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
