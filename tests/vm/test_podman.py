@@ -137,7 +137,8 @@ def _boot_binds_and_its_containers_can_be_started(node: Node) -> None:
 
 def _a_raised_fence_keeps_podman_s_units_stopped(node: Node) -> None:
     units = ("podman.socket", "podman.service", "podman-restart.service", "web.service")
-    node.machine.ssh("systemctl stop " + " ".join(units))
+    # A fence that nobody needs is lowered by the daemon.
+    node.machine.ssh("systemctl stop nodestoraged " + " ".join(units), timeout=120)
     node.machine.ssh("touch /run/nodestorage-fence/podman")
     for unit in units:
         node.machine.ssh(f"systemctl start {unit}", check=False)
