@@ -55,7 +55,7 @@ test-host: coverage ## Everything that needs no virtual machine
 MORE := everywhere openrc package package_life podman
 VM_MORE := $(MORE:%=tests/vm/test_%.py)
 EVERYWHERE := tests/vm/test_everywhere.py::test_a_stick_serves_is_switched_lost_found_and_booted_from
-# Kinds of nodes that differ from others that are tested in one thing only.
+# What differs from what `test-vm` and `test-vm-more` run in one thing only.
 REST := $(EVERYWHERE)[trixie-containerd] $(EVERYWHERE)[trixie-k3s] $(EVERYWHERE)[bookworm-k3s] \
     $(EVERYWHERE)[openrc-containerd] tests/vm/test_openrc.py \
     tests/vm/test_package_life.py::test_installation_upgrade_removal_and_purge_while_bound[trixie]
