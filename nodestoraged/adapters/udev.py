@@ -129,6 +129,11 @@ class UdevDevices:
         """True while sysfs has it; an anonymous number (btrfs, overlay) has no entry and lives."""
         return number.major == 0 or (self._sys / "dev" / "block" / str(number)).exists()
 
+    def ask_again(self, number: DeviceNumber) -> None:
+        """A `change` event is made for it; the device itself is not touched."""
+        with suppress(OSError):  # gone, or /sys is read-only: then nobody else can ask either
+            (self._sys / "dev" / "block" / str(number) / "uevent").write_text("change")
+
     def insertions(self) -> tuple[int, float]:
         """How many were counted, and the boot-time seconds of the last."""
         return self._count, self._insertion_at

@@ -20,6 +20,8 @@ MANIFEST_SECONDS = 30.0
 TIDY_SECONDS = 20.0
 #: udev has to read the new file system before the daemon may know it.
 APPEAR_SECONDS = 30.0
+#: udev is not watching a device while it handles an event of it, and may miss the last writing.
+ASK_AGAIN_SECONDS = 3.0
 POLL_SECONDS = 0.1
 
 
@@ -51,12 +53,15 @@ class Workbench:
 
     async def appeared(self, uuid: str, number: DeviceNumber, devnode: str) -> BlockDevice:
         """udev tells of the file system that was just made, or given another UUID."""
-        clock = self._ports.clock
-        deadline = clock.boottime() + APPEAR_SECONDS
-        while clock.boottime() < deadline:
-            for device in self._ports.devices.devices():
+        clock, devices = self._ports.clock, self._ports.devices
+        start = asked = clock.boottime()
+        while clock.boottime() < start + APPEAR_SECONDS:
+            for device in devices.devices():
                 if device.uuid == uuid and device.number == number:
                     return device
+            if clock.boottime() >= asked + ASK_AGAIN_SECONDS:
+                devices.ask_again(number)
+                asked = clock.boottime()
             await clock.sleep(POLL_SECONDS)
         raise StepError("NotSeen", f"udev does not tell of the new file system on {devnode}")
 

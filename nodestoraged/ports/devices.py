@@ -48,6 +48,14 @@ class DeviceSource(Protocol):
         """Every whole disk that has a medium, with its partitions, by devnode."""
         ...
 
+    def ask_again(self, number: DeviceNumber) -> None:
+        """udev was asked to read the device once more; nothing if it is gone.
+
+        udev learns of a written device when the writer closes it, but does not watch the device
+        while it handles an event of it: the last writer of several may go unnoticed.
+        """
+        ...
+
     def insertions(self) -> tuple[int, float]:
         """How many insertions were counted, and the boot-time seconds of the last."""
         ...

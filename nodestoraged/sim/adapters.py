@@ -71,6 +71,12 @@ class SimDevices:
         """Every stick is a disk with one partition, or a blank disk."""
         return tuple(_disk(device) for _, device in sorted(self._world.plugged.items()))
 
+    def ask_again(self, number: DeviceNumber) -> None:
+        """What udev missed of the device is known to it."""
+        for name, device in self._world.plugged.items():
+            if device.number == number:
+                self._world.plugged[name] = self._world.media[name].device
+
     def insertions(self) -> tuple[int, float]:
         """Count and moment of insertions."""
         return self._world.inserted, self._world.insertion_at

@@ -65,6 +65,7 @@ class World:
         self.removal_at = 0.0
         self.media: dict[str, Medium] = {}
         self.plugged: dict[str, BlockDevice] = {}
+        self.udev_misses_writes = False
         self.root_mounts: list[DeviceNumber] = []
         self.aside: dict[str, DeviceNumber] = {}
         self.homes: dict[str, DeviceNumber] = {}
@@ -156,7 +157,7 @@ class World:
         """What udev says of a stick changes (mkfs, e2label, a write-protect switch)."""
         device = replace(self.media[name].device, **traits)  # type: ignore[arg-type]
         self.media[name].device = device
-        if name in self.plugged:
+        if name in self.plugged and not self.udev_misses_writes:
             self.plugged[name] = device
 
     def pull(self, name: str) -> None:

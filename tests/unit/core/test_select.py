@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from nodestoraged.core.select import may_interrupt
+from nodestoraged.core.select import may_interrupt, named_and_unread, select
+from nodestoraged.core.situation import Situation
 from nodestoraged.model.config import Allowed, Collision, Trust
 from nodestoraged.model.device import BlockDevice
+from nodestoraged.model.manifest import Inspection, Manifest
 from nodestoraged.model.mount import MountTable
-from nodestoraged.model.observation import Setback
+from nodestoraged.model.observation import Inspected, Observation, Setback
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Attempt, Intent, Registry, Wish
 from tests.unit.core.worlds import (
@@ -253,3 +255,40 @@ def test_the_list_is_in_the_contracts_order():
     registry = enrolled(sticks[1], sticks[2])
     seen = judged(world(*sticks, active=sticks[2], registry=registry))
     assert list(seen.values()) == ["active", "standby", "waiting NotEnrolled", "unusable ReadOnly"]
+
+
+# -- what a verb names before it was read ---------------------------------------------------
+
+BLUE, GREEN = device(inserted=IN), device("green", 2, inserted=IN)
+_MANIFEST = Manifest(id="data", generation=1, complete=True, node="", role="", created="")
+
+
+def _read(**said: object) -> tuple[Inspected, ...]:
+    inspection = Inspection(**said)  # type: ignore[arg-type]
+    return (Inspected(incarnation=BLUE.incarnation, inspection=inspection),)
+
+
+@pytest.mark.parametrize(
+    ("observation", "trust", "word", "named"),
+    [
+        (world(BLUE), Trust.ENROLLED, "blue", BLUE),
+        (world(BLUE, registry=Registry()), Trust.ENROLLED, "/dev/sd11", BLUE),
+        (world(BLUE, inspections=_read(failure="Gone")), Trust.ENROLLED, "blue", BLUE),
+        (world(BLUE, inspections=_read(failure="ManifestBroken")), Trust.ENROLLED, "blue", None),
+        (world(BLUE, inspections=_read(manifest=_MANIFEST)), Trust.ENROLLED, "blue", None),
+        (world(BLUE, registry=enrolled(BLUE, GREEN)), Trust.ENROLLED, "green", None),
+        (world(BLUE), Trust.ENROLLED, "internal", None),
+        (world(BLUE), Trust.NONE, "blue", None),
+        (world(BLUE, active=BLUE), Trust.ENROLLED, "blue", None),
+        (world(device(size_bytes=1)), Trust.ENROLLED, "blue", None),
+        (world(BLUE, registry=enrolled(BLUE, delisted=True)), Trust.ENROLLED, "blue", None),
+        (world(BLUE, device(minor=4), registry=Registry()), Trust.ENROLLED, "sd11", None),
+    ],
+)
+def test_a_stick_that_a_verb_names_is_read_unless_it_was_or_may_not_be(
+    observation: Observation, trust: Trust, word: str, named: BlockDevice | None
+) -> None:
+    role = replace(ROLE, trust=trust)
+    asked = Situation(observation=observation, candidates=select(observation, role), role=role)
+    found = named_and_unread(word, asked)
+    assert (None if found is None else found.device) == named

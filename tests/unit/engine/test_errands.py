@@ -245,6 +245,18 @@ def test_an_adopted_clone_has_a_uuid_and_an_id_of_its_own(make: Make) -> None:
     assert {stick.name for stick in node.world.registry.sticks} == {"blue", "second"}
 
 
+def test_a_file_system_whose_change_udev_missed_is_asked_for_again(make: Make) -> None:
+    node = on_blue(make)
+    stick = twin(node)
+    node.world.udev_misses_writes = True
+    began = node.world.now
+    done = node.errand("adopt", stick=stick, name="second")
+    assert done is not None
+    assert done.result == "done", done.message
+    assert node.device("red").uuid == "blue-uuid-again"
+    assert node.world.now - began < 10
+
+
 def test_of_a_stick_that_is_not_believed_only_what_proves_itself_is_kept(make: Make) -> None:
     node = on_blue(make)
     foreign(node)
