@@ -12,7 +12,7 @@ import pytest
 
 from nodestoraged.adapters.services import systemd
 from nodestoraged.adapters.services.systemd import DbusControl
-from nodestoraged.adapters.services.unitcontrol import SystemdServices
+from nodestoraged.adapters.services.unitcontrol import STOP_TRIES, SystemdServices
 from nodestoraged.model.errors import ObservationError, StepError, StepTimeout
 from nodestoraged.model.runtime import UnitState
 from tests.fakes.fake_systemd1 import (
@@ -133,17 +133,29 @@ def test_a_cancelled_job_is_an_error(tmp_path: Path) -> None:
     on_dbus(tmp_path, scenario)
 
 
-def test_a_unit_that_was_started_again_while_it_stopped_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cancelled", "ends"),
+    [(1, "stopped"), (STOP_TRIES - 1, "stopped"), (STOP_TRIES, "StopFailed")],
+)
+def test_a_stop_whose_place_a_start_took_is_asked_for_again_and_not_for_ever(
+    tmp_path: Path, cancelled: int, ends: str
+) -> None:
     async def scenario(node: DbusBench) -> None:
         node.add(running(RUNTIME, stop_never_ends=True))
         stop = asyncio.create_task(node.manager.stop(RUNTIME, deadline_seconds=LONG))
-        await until(lambda: ("StopUnit", RUNTIME) in node.world.calls)
-        node.add(running(RUNTIME))
-        assert node.fake._bus is not None
-        await node.fake._bus.send(job_removed(f"{ROOT}/job/1", 1, RUNTIME, "canceled"))
+        for number in range(1, cancelled + 1):
+            await until(lambda n=number: node.world.calls.count(("StopUnit", RUNTIME)) == n)
+            node.add(running(RUNTIME, stop_never_ends=number < cancelled))
+            assert node.fake._bus is not None
+            path = f"{ROOT}/job/{number}"
+            await node.fake._bus.send(job_removed(path, number, RUNTIME, "canceled"))
+        if ends == "stopped":
+            await stop
+            assert (await node.manager.unit(RUNTIME)).state is UnitState.INACTIVE
+            return
         with pytest.raises(StepError) as caught:
             await stop
-        assert caught.value.reason == "StopFailed"
+        assert caught.value.reason == ends
 
     on_dbus(tmp_path, scenario)
 

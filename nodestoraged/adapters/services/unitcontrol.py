@@ -28,6 +28,9 @@ __all__ = ["BUS_UNREACHABLE", "Control", "DeniedError", "SystemdServices", "Unre
 
 #: Reason of errors that say nothing about the unit: the service manager could not be asked.
 BUS_UNREACHABLE = "BusUnreachable"
+#: A start that somebody else asks for takes the place of a stop that still waits in systemd's
+#: queue (job mode `replace`, systemctl(1)). Asked again, the stop is carried out as a rule.
+STOP_TRIES = 4
 
 
 class UnreachableError(Exception):
@@ -120,7 +123,7 @@ class SystemdServices:
         unit = full_name(name)
         try:
             async with asyncio.timeout(deadline_seconds):
-                await self._stop(unit)
+                await self._stop_for_good(unit)
         except TimeoutError:
             raise StepTimeout(
                 "StopTimeout", f"{unit} was not down within {deadline_seconds:g} s"
@@ -129,6 +132,20 @@ class SystemdServices:
             raise StepError("StopFailed", f"{unit} did not stop: {error}") from error
         except UnreachableError as error:
             raise StepError(BUS_UNREACHABLE, f"systemd cannot be asked: {error}") from error
+
+    async def _stop_for_good(self, unit: str) -> None:
+        for _ in range(STOP_TRIES - 1):
+            try:
+                await self._stop(unit)
+            except DeniedError as error:
+                if "canceled" not in str(error):
+                    raise
+            except StepError as error:
+                if error.reason != "StopFailed":
+                    raise
+            else:
+                return
+        await self._stop(unit)
 
     async def _stop(self, unit: str) -> None:
         (facts,) = await self._control.read([unit])

@@ -50,6 +50,20 @@ def test_the_environment_is_ours_and_not_the_callers(
     assert not [line for line in seen if line.startswith(("SYSTEMCTL_", "HOME="))]
 
 
+def test_a_stop_that_was_cancelled_by_a_start_is_asked_for_again(tmp_path: Path) -> None:
+    stops = tmp_path / "stops"
+    manager = script(
+        tmp_path,
+        f"""case " $* " in
+*" show "*) printf 'LoadState=loaded\nActiveState=inactive\nSubState=dead\nMainPID=0\n' ;;
+*" stop "*) echo stop >>{stops}
+    test "$(wc -l <{stops})" -gt 1 || {{ echo "Job for {RUNTIME} canceled." >&2; exit 1; }} ;;
+esac""",
+    )
+    asyncio.run(manager.stop(RUNTIME, deadline_seconds=10))
+    assert stops.read_text() == "stop\nstop\n"
+
+
 @pytest.mark.parametrize(
     "complaint",
     [
