@@ -103,14 +103,13 @@ class Failover:
         try:
             operation = await self._executor.run(operation, planner.plan_settle(observation, goal))
         except StepError as error:
+            await self._ports.runtime.close()
             current = self._current(operation)
             self._intents.held(current, self._executor.failed, error)
             self._intents.gave_up(current)
             if goal.device is None:
                 return self.give_up(current, error, error)
             return await self.take_over(current, error)
-        finally:
-            await self._ports.runtime.close()
         self._intents.arrived(operation)
         return self._executor.close(operation, Result.DONE)
 

@@ -117,8 +117,6 @@ class Health:
             if device is not None and broken is not None and broken.link is Link.WRITE_PROBE:
                 self._condemn(device, error)
                 return True
-        finally:
-            await self._ports.runtime.close()
         return False
 
     async def _examine(self, observation: Observation) -> None:

@@ -255,9 +255,9 @@ class Mover:
         try:
             operation = await self._executor.run(operation, plan)
         except StepError as error:
-            return await self._undo(operation, error)
-        finally:
+            # It may hang with the runtime; another one is asked on the way back.
             await self._ports.runtime.close()
+            return await self._undo(operation, error)
         self.intents.arrived(operation)
         return self._executor.close(operation, Result.DONE)
 

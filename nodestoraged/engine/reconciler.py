@@ -180,6 +180,8 @@ class Reconciler:
             if not self._acts(decision, observation):
                 if self._at_rest(observation) and await self.health.prove(observation):
                     continue
+                # Moves and proofs leave the runtime's client open for each other; they are over.
+                await self.ports.runtime.close()
                 await self._rest(await self._fresh(observation))
                 return self._next(observation, decision)
             if isinstance(decision, Contain):

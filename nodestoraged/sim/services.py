@@ -95,12 +95,20 @@ class SimRuntime:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        world.client_runs = False  # it dies with its daemon
 
     async def open(self, profile: RuntimeProfile) -> None:
         """Warm."""
+        self._asked()
 
     async def close(self) -> None:
         """Gone."""
+        self._world.client_runs = False
+
+    def _asked(self) -> None:
+        if not self._world.client_runs:
+            self._world.client_runs = True
+            self._world.client_starts += 1
 
     async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
         """RuntimeReady is always true."""
@@ -112,12 +120,14 @@ class SimRuntime:
         self, profile: RuntimeProfile, *, deadline_seconds: float
     ) -> tuple[str, ...]:
         """moby, default."""
+        self._asked()
         return self._world.foreign
 
     async def stop_pods(
         self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
     ) -> int:
         """Through CRI."""
+        self._asked()
         with self._world.effect("stop-pods"):
             stopped, self._world.pods = self._world.pods, 0
         return stopped
@@ -133,6 +143,7 @@ class SimRuntime:
     async def prove(self, profile: RuntimeProfile, *, deadline_seconds: float) -> ProofReading:
         """Every link, of the process that runs now."""
         world = self._world
+        self._asked()
         with world.effect("prove"):
             if not world.runtime_answers:
                 raise StepError("RuntimeUnavailable", "nothing answers")
@@ -165,6 +176,7 @@ class SimRuntime:
 
     async def save_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> str:
         """The archive has what the root has."""
+        self._asked()
         with self._world.effect("save-images"):
             self._world.archive |= self._world.images() & {"pause"}
         return "kept"
@@ -177,6 +189,7 @@ class SimRuntime:
         self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
     ) -> str:
         """What is pinned, or everything, is remembered."""
+        self._asked()
         with self._world.effect("keep-images"):
             images = self._world.images()
             self._world.kept = set(images) if every else images & self._world.pinned
@@ -186,12 +199,14 @@ class SimRuntime:
         self, profile: RuntimeProfile, *, every: bool, deadline_seconds: float
     ) -> str:
         """What was remembered is there."""
+        self._asked()
         with self._world.effect("bring-images"):
             self._world.images().update(self._world.kept)
         return f"{len(self._world.kept)} images"
 
     async def load_images(self, profile: RuntimeProfile, *, deadline_seconds: float) -> bool:
         """From the archive."""
+        self._asked()
         with self._world.effect("load-images"):
             if "pause" not in self._world.images():
                 self._world.images().update(self._world.archive)

@@ -54,6 +54,11 @@ class World:
 
     #: What the service manager was told last.
     status_line = ""
+    #: udev was not watching when a stick was written.
+    udev_misses_writes = False
+    #: The runtime's client, and how often one was started.
+    client_runs = False
+    client_starts = 0
 
     def __init__(self, role: RoleConfig, profile: RuntimeProfile = PROFILE) -> None:
         self.role, self.profile = role, profile
@@ -65,7 +70,6 @@ class World:
         self.removal_at = 0.0
         self.media: dict[str, Medium] = {}
         self.plugged: dict[str, BlockDevice] = {}
-        self.udev_misses_writes = False
         self.root_mounts: list[DeviceNumber] = []
         self.aside: dict[str, DeviceNumber] = {}
         self.homes: dict[str, DeviceNumber] = {}

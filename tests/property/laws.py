@@ -29,6 +29,7 @@ def check_rest(node: SimNode, wants: Wants) -> None:
     """Everything that must be so when nothing moves."""
     node.world.check()
     assert node.resting
+    assert not node.world.client_runs, "the runtime's client costs memory while nothing is asked"
     observation = observed(node)
     phase_is_the_mount_table(node, observation)
     nothing_is_left_to_do(node, observation)

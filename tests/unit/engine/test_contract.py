@@ -844,3 +844,14 @@ def test_a_runtime_that_a_person_started_after_a_failure_is_left_alone(make):
     assert node.world.start_unit(RUNTIME)
     node.ask("resume", clear=True)
     assert (node.phase, running(node)) == (Phase.INTERNAL, (True, True))
+
+
+# -- the runtime's client ---------------------------------------------------------------------
+
+
+def test_a_switch_and_the_reading_after_it_start_the_runtimes_client_once(make):
+    node = bound(make(), "blue")
+    before = node.world.client_starts
+    node.ask("switch", stick="internal")
+    assert (node.serving(), node.world.client_runs) == ("internal", False)
+    assert node.world.client_starts == before + 1
