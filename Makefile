@@ -37,40 +37,25 @@ venv: deps .venv/stamp .venv-debian/stamp ## Make both Python environments
 
 .venv-debian/stamp: pyproject.toml
 	$(SYSTEM_PYTHON) -m venv --system-site-packages .venv-debian
-	$(DEBIAN_PYTHON) -m pip install --quiet 'pytest>=8' pytest-cov pytest-timeout hypothesis varlink
+	$(DEBIAN_PYTHON) -m pip install --quiet 'pytest>=8' pytest-cov pytest-timeout pytest-xdist hypothesis varlink
 	touch $@
 
 .PHONY: test
-test: venv ## All but `make test-vm-rest`: style, unit, contract, integration and VM tests
-	$(MAKE) --no-print-directory --keep-going test-host test-vm test-vm-more
+test: venv ## Everything: style, unit, contract, integration and VM tests
+	$(MAKE) --no-print-directory --keep-going test-host test-vm
 
-# One after the other: two emulated machines at a time are no faster on two cores, and less steady.
+# Two workers: an emulated machine with one processor keeps one core busy.
+WORKERS := -n 2 --dist worksteal
 # Uses no library: `coverage` runs it, and once will do.
-PURE := property unit/core unit/engine unit/model
+PURE := unit/core unit/engine unit/model
 
 .PHONY: test-host
 test-host: coverage ## Everything that needs no virtual machine
-	$(PYTHON) -m pytest -m "not vm" $(PURE:%=--ignore=tests/%)
-
-MORE := everywhere openrc package package_life podman
-VM_MORE := $(MORE:%=tests/vm/test_%.py)
-EVERYWHERE := tests/vm/test_everywhere.py::test_a_stick_serves_is_switched_lost_found_and_booted_from
-# What differs from what `test-vm` and `test-vm-more` run in one thing only.
-REST := $(EVERYWHERE)[trixie-containerd] $(EVERYWHERE)[trixie-k3s] $(EVERYWHERE)[bookworm-k3s] \
-    $(EVERYWHERE)[openrc-containerd] tests/vm/test_openrc.py \
-    tests/vm/test_package_life.py::test_installation_upgrade_removal_and_purge_while_bound[trixie]
+	$(PYTHON) -m pytest $(WORKERS) -m "not vm" $(PURE:%=--ignore=tests/%)
 
 .PHONY: test-vm
-test-vm: venv ## Losses, boots, data, in a virtual machine
-	$(PYTHON) -m pytest -m vm $(filter-out $(VM_MORE),$(wildcard tests/vm/test_*.py))
-
-.PHONY: test-vm-more
-test-vm-more: venv ## Other inits, releases, runtimes and packages, in virtual machines
-	$(PYTHON) -m pytest -m vm $(VM_MORE) $(REST:%=--deselect '%')
-
-.PHONY: test-vm-rest
-test-vm-rest: venv ## The other half of the kinds of nodes; half an hour that build machines lack
-	$(PYTHON) -m pytest -m vm $(REST:%='%')
+test-vm: venv ## The installed package on every kind of node, in virtual machines
+	$(PYTHON) -m pytest $(WORKERS) -m vm --durations=12 tests/vm
 
 .PHONY: test-fast
 test-fast: venv ## What needs neither real devices nor a VM
@@ -78,7 +63,8 @@ test-fast: venv ## What needs neither real devices nor a VM
 
 .PHONY: coverage
 coverage: venv ## Unit tests with Debian's libraries; every branch of core and model is taken
-	$(DEBIAN_PYTHON) -m pytest -q -m "not integration and not vm and not style" \
+	$(DEBIAN_PYTHON) -m pytest -q $(WORKERS) --ignore=tests/property \
+	    -m "not integration and not vm and not style" \
 	    --cov=nodestoraged.core --cov=nodestoraged.model --cov-branch \
 	    --cov-report=term:skip-covered --cov-fail-under=100
 

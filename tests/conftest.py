@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.fakes.once import made_once
+
 _HERE = Path(__file__).parent
 #: A unit test that takes longer waits for something that it should not.
 _UNIT_SECONDS = 90
@@ -53,9 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all workers of this run have in common; see `made_once`."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def deb(shared_directory: Path) -> Path:
     """The Debian package, built from the tree as it stands."""
-    out = tmp_path_factory.mktemp("deb")
+    (found,) = made_once(shared_directory / "deb", _build_deb).iterdir()
+    return found
+
+
+def _build_deb(out: Path) -> None:
+    out.mkdir()
     done = subprocess.run(
         [_HERE.parent / "packaging" / "deb" / "build", out],
         capture_output=True,
@@ -64,8 +78,6 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     if done.returncode != 0:
         pytest.fail(f"no package:\n{done.stdout}{done.stderr}", pytrace=False)
-    (found,) = out.iterdir()
-    return found
 
 
 @pytest.fixture

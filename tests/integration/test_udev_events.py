@@ -56,7 +56,7 @@ def test_a_disk_that_comes_and_goes_is_counted_both_times(base: Path) -> None:
         subprocess.run(
             ["mkfs.ext4", "-q", "-L", "containerd-opt", "-U", UUID, str(disk)], check=True
         )
-        number = os.stat(disk).st_rdev
+        number = disk.stat().st_rdev
         # udev does not watch zram devices: it learns of what was written when it is asked.
         watched.devices.ask_again(DeviceNumber(os.major(number), os.minor(number)))
         watched.until(label_is(watched, str(disk), "containerd-opt"))

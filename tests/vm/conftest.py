@@ -14,10 +14,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.once import made_once
 from tests.vm.harness.flavour import Flavour, flavour_of
 from tests.vm.harness.image import Image
 from tests.vm.harness.machine import Machine
@@ -158,21 +160,21 @@ def machine(new_machine: MachinePool, booted: Saved) -> Machine:
 
 @pytest.fixture(scope="session")
 def installed(
-    booted: Saved,
-    flavour: Flavour,
-    deb: Path,
-    machine_pool: MachinePool,
-    tmp_path_factory: pytest.TempPathFactory,
+    booted: Saved, flavour: Flavour, deb: Path, machine_pool: MachinePool, shared_directory: Path
 ) -> Saved:
     """The state of the booted node with the package installed and its first decision made."""
-    made = machine_pool(booted)
-    made.resume()
-    node = Node(made, flavour)
-    node.install(deb)
-    node.wait_phase("INTERNAL")
-    saved = made.save(tmp_path_factory.mktemp("installed") / "state")
-    machine_pool.close()
-    return saved
+
+    def make(place: Path) -> None:
+        made = machine_pool(booted)
+        made.resume()
+        node = Node(made, flavour)
+        node.install(deb)
+        node.wait_phase("INTERNAL")
+        made.save(place)
+        machine_pool.close()
+
+    place = made_once(shared_directory / f"installed-{booted.directory.name}", make)
+    return replace(booted, directory=place)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ class Guest:
     """The guest's root over ssh. `connect` first; `disconnect` when the guest goes."""
 
     def __init__(self, *, directory: Path, port: int, key: Path) -> None:
+        self._directory = directory
         self._control = directory / "ssh"
         self._log = directory / "ssh.log"
         self._port = port
@@ -52,6 +53,7 @@ class Guest:
             *("-o", "KexAlgorithms=curve25519-sha256", "-o", "Ciphers=aes128-ctr"),
         )
         self._master: subprocess.Popen[bytes] | None = None
+        self._forwarded: dict[str, Path] = {}
 
     def connect(self, seconds: float) -> None:
         """Let the shared connection stand. Raises HarnessError when it does not within `seconds`.
@@ -71,6 +73,20 @@ class Guest:
             self._master.wait()
             self._master = None
         self._control.unlink(missing_ok=True)
+        self._forwarded.clear()
+
+    def forward(self, remote: str) -> Path:
+        """A unix socket here whose connections reach the socket `remote` of the guest.
+
+        Whoever connects talks to what listens there at that moment, or is hung up on.
+        """
+        if remote not in self._forwarded:
+            local = self._directory / f"forward-{len(self._forwarded)}"
+            local.unlink(missing_ok=True)  # of a connection before
+            order = ("-O", "forward", "-L", f"{local}:{remote}", "root@127.0.0.1")
+            subprocess.run(["ssh", *self._options, *order], check=True, capture_output=True)
+            self._forwarded[remote] = local
+        return self._forwarded[remote]
 
     def run(
         self, command: str, *, check: bool = True, timeout: float = 60, data: bytes | None = None

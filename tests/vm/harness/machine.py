@@ -211,6 +211,10 @@ class Machine:
         """Run a shell command as root in the guest; see `Guest.run`."""
         return self._guest.run(command, check=check, timeout=timeout, data=data)
 
+    def forward(self, remote: str) -> Path:
+        """A unix socket here that leads to the guest's; see `Guest.forward`."""
+        return self._guest.forward(remote)
+
     def wait_until(self, command: str, *, timeout: float = 60, interval: float = 1.0) -> Result:
         """Repeat a command until it ends with 0 and return that result.
 

@@ -24,7 +24,7 @@ from tests.vm.harness.recipe import load_recipe
 POD_RUNS: Final = CONTAINERD.pod_runs
 _POD_SECONDS: Final = 90.0
 _MEMORY_MIB: Final = 2048
-_CPUS: Final = 2
+_CPUS: Final = 1
 
 
 def ensure_flavour(name: str, flavour: str) -> Saved:
