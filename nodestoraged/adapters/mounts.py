@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nodestoraged.linux import mountinfo
 from nodestoraged.model.device import DeviceNumber
@@ -13,26 +13,31 @@ from nodestoraged.model.mount import Mount, MountTable
 PATH = "/proc/self/mountinfo"
 
 
+def table_of(rows: Iterable[mountinfo.MountRow]) -> MountTable:
+    """The kernel's rows as the model's value, in their order."""
+    return MountTable(
+        mounts=tuple(
+            Mount(
+                id=row.mount_id,
+                number=DeviceNumber(row.major, row.minor),
+                root=row.root,
+                target=row.target,
+                fstype=row.fstype,
+                source=row.source,
+                read_only=row.read_only,
+                shared=any(tag.startswith("shared:") for tag in row.propagation),
+            )
+            for row in rows
+        )
+    )
+
+
 class MountInfo:
     """/proc/self/mountinfo.  Reading it touches no file system, so it cannot hang."""
 
     def read(self) -> MountTable:
         """One reading, in the kernel's order."""
-        return MountTable(
-            mounts=tuple(
-                Mount(
-                    id=row.mount_id,
-                    number=DeviceNumber(row.major, row.minor),
-                    root=row.root,
-                    target=row.target,
-                    fstype=row.fstype,
-                    source=row.source,
-                    read_only=row.read_only,
-                    shared=any(tag.startswith("shared:") for tag in row.propagation),
-                )
-                for row in mountinfo.read()
-            )
-        )
+        return table_of(mountinfo.read())
 
     def in_host_namespace(self) -> bool:
         """True if `/` has one mount id here and for PID 1 (its mountinfo needs no ptrace right)."""

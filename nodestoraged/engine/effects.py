@@ -17,9 +17,6 @@ from nodestoraged.model.plan import Step
 from nodestoraged.model.runtime import UnitState
 from nodestoraged.ports import Ports
 
-#: A link that does not hold may be a matter of milliseconds (the runtime is still loading);
-#: longer than this it is a fact.
-LINK_PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.25
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from nodestoraged.adapters import configfile
+from nodestoraged.adapters.mounts import table_of
 from nodestoraged.api.client import SOCKET_PATH, CallFailed, Client, Denied, Unreachable
 from nodestoraged.cli.fields import Json, entries, number, obj
 from nodestoraged.cli.offline.doctor import files, neighbours, services
@@ -30,9 +31,8 @@ from nodestoraged.cli.offline.doctor.facts import (
 from nodestoraged.cli.offline.doctor.limit import within
 from nodestoraged.linux import mountinfo
 from nodestoraged.model.config import Config
-from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import ConfigError
-from nodestoraged.model.mount import Mount, MountTable
+from nodestoraged.model.mount import MountTable
 from nodestoraged.worker import helper
 
 __all__ = ["HELPERS", "LIMIT_SECONDS", "gather", "machine_facts", "mount_table", "role_facts"]
@@ -168,21 +168,7 @@ def mount_table(root: Path, process: str) -> MountTable | None:
         data = (root / "proc" / process / "mountinfo").read_bytes()
     except OSError:
         return None
-    return MountTable(
-        mounts=tuple(
-            Mount(
-                id=row.mount_id,
-                number=DeviceNumber(row.major, row.minor),
-                root=row.root,
-                target=row.target,
-                fstype=row.fstype,
-                source=row.source,
-                read_only=row.read_only,
-                shared=any(tag.startswith("shared:") for tag in row.propagation),
-            )
-            for row in mountinfo.parse(data)
-        )
-    )
+    return table_of(mountinfo.parse(data))
 
 
 # ------------------------------------------------------------------------------ daemon
