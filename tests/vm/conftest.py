@@ -186,6 +186,12 @@ def node(new_machine: MachinePool, installed: Saved, flavour: Flavour) -> Node:
 
 
 @pytest.fixture
+def bare_node(machine: Machine, flavour: Flavour) -> Node:
+    """A node without the package, its pod running."""
+    return Node(machine, flavour)
+
+
+@pytest.fixture
 def durable_node(new_machine: MachinePool, installed: Saved, flavour: Flavour) -> Node:
     """The same on a disk that keeps what was flushed when the power is cut."""
     made = new_machine(installed, cache="writeback")

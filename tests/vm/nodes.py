@@ -143,6 +143,11 @@ class Node:
         """Ids and pids of the running containers: equal means that no pod was restarted."""
         return self.machine.ssh(f"{self.flavour.ctr} tasks ls | sort").stdout
 
+    def shims(self) -> list[str]:
+        """The pids of containers' shims, whoever started them."""
+        # The brackets keep the pattern from matching the shell that bears it.
+        return self.machine.ssh("pgrep -f '[c]ontainerd-shim' || true").stdout.split()
+
     def pid(self, unit: str) -> int:
         """The main process of a unit, 0 if it does not run."""
         return self.init.pid(unit)

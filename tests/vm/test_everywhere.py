@@ -7,11 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.vm.harness.flavour import Flavour
-from tests.vm.harness.migration import Saved
-from tests.vm.harness.pool import MachinePool
 from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.nodes import FLOOR, Node
@@ -31,21 +26,11 @@ _CONFIG = {
 }
 #: recipes/become-k3s.sh
 _K3S_READY_SECONDS = 90
-#: The brackets keep the pattern from matching the shell that bears it.
-_SHIMS = "pgrep -f '[c]ontainerd-shim' || true"
 #: Notes the shims that live in the moment in which the root gets its mount.
 _WATCH_SHIMS = """until grep -q ' {root} ' /proc/1/mountinfo; do sleep 0.1; done
 pgrep -f '[c]ontainerd-shim' >/run/found
 mv /run/found /run/shims
 """
-
-
-@pytest.fixture
-def bare_node(new_machine: MachinePool, booted: Saved, flavour: Flavour) -> Node:
-    """A node without the package, its pod running."""
-    machine = new_machine(booted)
-    machine.resume()
-    return Node(machine, flavour)
 
 
 def test_a_stick_serves_is_switched_lost_found_and_booted_from(
@@ -77,14 +62,14 @@ def _install_stops_nothing(node: Node, deb: Path) -> None:
 
 def _enroll_binds_with_proof(node: Node, blue: Stick) -> None:
     starts = node.runtime_starts()
-    old_shims = node.machine.ssh(_SHIMS).stdout.split()
+    old_shims = node.shims()
     node.machine.put_text(_WATCH_SHIMS.format(root=node.flavour.root), "/root/watch.sh")
     node.machine.ssh("nohup sh /root/watch.sh >/dev/null 2>&1 &")
     node.bind(blue, "blue")
     assert len(node.mounted()) == 1
     # No container of the old root is left when the new one comes: they would keep it busy.
     assert node.machine.ssh("cat /run/shims").stdout == ""
-    assert not set(old_shims) & set(node.machine.ssh(_SHIMS).stdout.split())
+    assert not set(old_shims) & set(node.shims())
     role = node.until("role['imagefs']['kubeletProof'] == 'capacity'", 60)
     imagefs = role["imagefs"]
     assert [link["holds"] for link in imagefs["proof"]] == [True] * 9

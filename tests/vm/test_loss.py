@@ -44,9 +44,10 @@ def test_back_within_the_grace_is_one_operation(node: Node, new_stick: StickBox)
     blue, green = new_stick("BLUE01"), new_stick("GREEN1")
     node.bind(blue, "blue")
     node.machine.yank(blue)
-    role = node.wait_phase("LOST", 30)
-    assert (role["active"], role["lastActive"]["name"]) == (None, "blue")
-    assert node.active("containerd") != "active"
+    node.wait_phase("LOST", 30)
+    node.wait_stopped("containerd")
+    role = node.role()
+    assert (role["phase"], role["active"], role["lastActive"]["name"]) == ("LOST", None, "blue")
     assert node.ctl("status --exit-code", check=False).code in {3, 8}
     node.plug(blue)
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"

@@ -17,6 +17,7 @@ from tests.vm.harness.recipe import FAKES, RECIPES
 
 _SCRIPT: Final = RECIPES / "become-k3s.sh"
 _CHANGE_SECONDS: Final = 120.0
+_TWO_RUN: Final = "cat $(sed 's,.*,/proc/&/comm,' */init.pid) | grep -cv '^runc' | grep -qx 2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,17 @@ class Flavour:
 
     @property
     def pod_runs(self) -> str:
-        """A shell command that ends with 0 when the static pod's sandbox and container run."""
-        return f"{self.ctr} tasks ls | grep -c RUNNING | grep -qx 2"
+        """A shell command that ends with 0 when the static pod's sandbox and container run.
+
+        It looks where containerd's shims note the first process of each task: asked again and
+        again, ctr would cost an emulated processor more than the pod's start. A task that is
+        created and not started has runc there.
+        """
+        return f"cd {self._state}/io.containerd.runtime.v2.task/k8s.io && {_TWO_RUN}"
+
+    @property
+    def _state(self) -> str:
+        return self.address.rpartition("/")[0]
 
 
 CONTAINERD: Final = Flavour(
