@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.vm.harness.migration import Saved
 from tests.vm.harness.pool import MachinePool
 from tests.vm.harness.stickbox import StickBox
@@ -56,16 +54,6 @@ def test_clean_boots_with_the_stick_late_and_without_it(node: Node, new_stick: S
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
 
 
-def test_a_power_cut_while_bound_comes_up_bound(durable_node: Node, new_stick: StickBox) -> None:
-    node, blue = durable_node, new_stick("BLUE01")
-    node.bind(blue, "blue")
-    node.machine.power_cut()
-    node.machine.boot()
-    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
-    node.wait_pods()
-    assert _containerd_starts(node) == 1
-
-
 #: Each makes one step of a switchover last, so that the power is cut inside it and nowhere else.
 _SLOW = {
     "containerd.service stopped": ("containerd", "ExecStop=/bin/sleep 15"),
@@ -73,31 +61,39 @@ _SLOW = {
 }
 
 
-@pytest.mark.parametrize("step", _SLOW)
-def test_a_power_cut_in_a_switchover_ends_on_one_of_the_two(
-    durable_node: Node, new_stick: StickBox, step: str
+def test_power_cuts_while_bound_and_in_switchovers_end_on_the_root_that_was_wished(
+    durable_node: Node, new_stick: StickBox
 ) -> None:
     node, blue, green = durable_node, new_stick("BLUE01"), new_stick("GREEN1")
     node.bind(blue, "blue")
+    node.machine.power_cut()
+    node.machine.boot()
+    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
+    node.wait_pods()
+    assert _containerd_starts(node) == 1
     node.plug(green, "waiting")
     node.ctl("enroll GREEN1 --name green")
     node.wait_verdict(green, "standby")
+    for step, wished in zip(_SLOW, ("green", "blue"), strict=True):
+        _cut_in(node, step, wished)
+
+
+def _cut_in(node: Node, step: str, wished: str) -> None:
     drop_in = node.slow(*_SLOW[step])
-    node.ctl("switch green --no-wait")
+    node.ctl(f"switch {wished} --no-wait")
     node.wait_step(step)
     node.machine.power_cut()
     node.machine.boot()
     node.machine.ssh(f"rm {drop_in} && systemctl daemon-reload")
     role = node.wait_phase("BOUND", 150)
-    assert role["active"]["name"] in {"blue", "green"}
+    # The wish of the operator outlives the cut.
+    assert role["active"]["name"] == wished
     assert role["imagefs"]["verified"] is True
     node.wait_pods()
     assert len(node.mounted()) == 1
-    interrupted = [o for o in node.operations() if o["result"] == "interrupted"]
-    assert [o["kind"] for o in interrupted] == ["switchover"]
-    assert interrupted[0]["steps"][-1]["step"] == step
-    # The wish of the operator outlives the cut: green is where he wanted to be.
-    assert role["active"]["name"] == "green"
+    interrupted = next(o for o in node.operations() if o["result"] == "interrupted")
+    assert (interrupted["kind"], interrupted["target"]) == ("switchover", wished)
+    assert interrupted["steps"][-1]["step"] == step
 
 
 def test_a_label_that_is_trusted_before_the_first_start_stops_no_pod(
