@@ -90,7 +90,7 @@ def test_an_empty_image_fs_list_is_waited_out_and_named(socket_path: Path) -> No
         awaited = ask(socket_path, lambda session: session.await_image_fs(10))
         fake.behaviour.without_image_fs_calls = 10**6
         with pytest.raises(RuntimeCallError) as refusal:
-            ask(socket_path, lambda session: session.await_image_fs(0.3))
+            ask(socket_path, lambda session: session.await_image_fs(2))
 
     assert awaited.attempts == 4
     assert refusal.value.reason == "NoImageFs"
@@ -147,7 +147,7 @@ def test_the_namespace_header_goes_with_the_creation(socket_path: Path) -> None:
 def test_a_hanging_call_ends_at_its_deadline_and_may_be_tried_again(socket_path: Path) -> None:
     with FakeCri(socket_path, Behaviour(hanging=frozenset({"ImageFsInfo"}))) as fake:
         with pytest.raises(RuntimeCallError) as refusal:
-            ask(socket_path, lambda session: session.image_fs(0.3))
+            ask(socket_path, lambda session: session.image_fs(1))
         fake.released.set()
 
     assert (refusal.value.code, refusal.value.retriable) == ("DEADLINE_EXCEEDED", True)
@@ -210,10 +210,12 @@ def test_a_runtime_that_appears_is_polled_for_many_times_a_second(socket_path: P
 def test_a_cancelled_wait_stops_polling_in_the_child(socket_path: Path) -> None:
     async def cancel(session: RuntimeSession) -> tuple[int, int]:
         waiting = asyncio.create_task(session.await_image_fs(60))
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            while not fake.called("ImageFsInfo"):
+                await asyncio.sleep(0.05)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         before = fake.called("ImageFsInfo")
         await asyncio.sleep(0.3)
         return before, fake.called("ImageFsInfo")
