@@ -21,6 +21,8 @@ Method = Callable[[Arguments, Deadline], object]
 #: Polling a starting runtime: a warm containerd needs 40-60 ms from exec to ImageFsInfo.
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.05
+#: A runtime that has not answered in this time is a slow one.
+_FAIR_SECONDS = 1.0
 #: One attempt; a runtime that swallows a call is asked anew.
 _ATTEMPT_SECONDS = 2.0
 
@@ -77,17 +79,22 @@ class Methods:
         """
         attempts = 0
         pause = _FIRST_PAUSE_SECONDS
+        cause: CallFailure | None = None
         while True:
             attempts += 1
+            left = deadline.remaining_seconds
             try:
                 usage = self._one_reading(deadline)
             except CallFailure as failure:
                 if not failure.retriable:
                     raise
+                # What our own deadline cut off after a moment says nothing about the runtime.
+                cut_off = failure.code == "DEADLINE_EXCEEDED" and left < _FAIR_SECONDS
+                cause = cause if cause is not None and cut_off else failure
                 deadline.sleep(pause)
                 if deadline.expired:
-                    text = f"{failure.message} (after {deadline.elapsed_seconds:.1f} s)"
-                    raise CallFailure(failure.code, failure.reason, text, True) from None
+                    text = f"{cause.message} (after {deadline.elapsed_seconds:.1f} s)"
+                    raise CallFailure(cause.code, cause.reason, text, True) from None
                 pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
                 continue
             return {
