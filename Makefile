@@ -44,7 +44,6 @@ venv: deps .venv/stamp .venv-debian/stamp ## Make both Python environments
 test: venv ## Everything: style, unit, contract, integration and VM tests
 	$(MAKE) --no-print-directory --keep-going test-host test-vm
 
-# Two workers: an emulated machine with one processor keeps one core busy.
 WORKERS := -n 2 --dist worksteal
 # Uses no library: `coverage` runs it, and once will do.
 PURE := unit/core unit/engine unit/model
@@ -53,9 +52,12 @@ PURE := unit/core unit/engine unit/model
 test-host: coverage ## Everything that needs no virtual machine
 	$(PYTHON) -m pytest $(WORKERS) -m "not vm" $(PURE:%=--ignore=tests/%)
 
+# An emulated machine with one processor keeps one core busy. One test at a time, the long first.
+MACHINES := -n 2 --dist load --maxschedchunk 1
+
 .PHONY: test-vm
 test-vm: venv ## The installed package on every kind of node, in virtual machines
-	$(PYTHON) -m pytest $(WORKERS) -m vm --durations=12 tests/vm
+	$(PYTHON) -m pytest $(MACHINES) -m vm --durations=12 tests/vm
 
 .PHONY: test-fast
 test-fast: venv ## What needs neither real devices nor a VM

@@ -25,7 +25,6 @@ from tests.vm.harness.image import Image
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.migration import Saved
 from tests.vm.harness.pool import MachinePool
-from tests.vm.harness.recipe import load_recipe
 from tests.vm.harness.states import ensure_flavour
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.nodes import Node
@@ -34,6 +33,10 @@ _HERE = Path(__file__).resolve().parent
 _DEFAULT_SUITES = ("trixie", "bookworm")
 # A machine that hangs is cut off by the harness before this.
 _TEST_SECONDS = 900
+_LONG = frozenset(
+    f"test_{what}"
+    for what in ("boot", "everywhere", "migration", "openrc", "package_life", "podman")
+)
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -58,13 +61,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots a virtual machine")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this directory `vm`, and give it time for a build and two boots."""
+    """Mark every test of this directory `vm`, and give it time for a build and two boots.
+
+    The long ones come first: at the end no worker waits for another's.
+    """
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.vm)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+    items.sort(key=_vm_and_short)
+
+
+def _vm_and_short(item: pytest.Item) -> tuple[bool, bool]:
+    ours = item.path.is_relative_to(_HERE)
+    return ours, ours and item.path.stem not in _LONG
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -99,13 +112,13 @@ def suite(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def flavour(request: pytest.FixtureRequest, suite: str) -> Flavour:
     """What runs the pods of the node: containerd and kubelet where a module names nothing else."""
-    return flavour_of(getattr(request, "param", "containerd"), load_recipe(suite).init)
+    return flavour_of(getattr(request, "param", "containerd"), suite)
 
 
 @pytest.fixture(scope="session")
 def booted(suite: str, flavour: Flavour) -> Saved:
     """The state of the booted node, its static pod running; built where the cache lacks it."""
-    return ensure_flavour(suite, flavour.name)
+    return ensure_flavour(suite, flavour)
 
 
 @pytest.fixture(scope="session")

@@ -23,16 +23,10 @@ def _containerd_starts(node: Node) -> int:
     return int(found.stdout)
 
 
-def test_clean_boots_with_the_stick_late_and_without_it(node: Node, new_stick: StickBox) -> None:
+def test_boots_with_the_stick_late_and_without_it(node: Node, new_stick: StickBox) -> None:
+    """A boot with the stick in its place is in test_everywhere."""
     blue = new_stick("BLUE01")
     node.bind(blue, "blue")
-    node.machine.reboot()
-    role = node.wait_phase("BOUND", 120)
-    assert role["active"]["name"] == "blue"
-    node.wait_pods()
-    assert _containerd_starts(node) == 1
-    assert role["imagefs"]["verified"] is True
-    assert node.machine.ssh("systemctl --failed --no-legend").stdout == ""
     node.configure(_PATIENT)
     node.machine.shutdown()
     node.machine.boot(sticks=[])

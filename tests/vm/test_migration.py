@@ -9,9 +9,10 @@ from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.nodes import Node
 
-#: The node of the notes that this began with: k3s, OpenRC, and one line in fstab.
+#: The node of the notes that this began with: k3s, OpenRC, and one line in fstab. An agent: the
+#: servers and the agents on systemd are in test_everywhere.
 SUITES = ("openrc",)
-FLAVOURS = ("k3s",)
+FLAVOURS = ("k3s-agent",)
 
 
 def test_a_line_in_fstab_is_told_and_its_stick_adopted_without_stopping_a_pod(

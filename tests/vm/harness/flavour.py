@@ -80,16 +80,20 @@ def _k3s(unit: str) -> Flavour:
     )
 
 
-#: An agent on systemd, a server on OpenRC: what differs between them is the unit's name.
-K3S: Final = {"systemd": _k3s("k3s-agent"), "openrc": _k3s("k3s")}
+K3S: Final = _k3s("k3s")
+K3S_AGENT: Final = _k3s("k3s-agent")
+#: Where "k3s" is an agent; elsewhere it is a server, which says READY long after its containerd.
+_AGENTS: Final = frozenset({"bookworm"})
 
 
-def flavour_of(name: str, init: str) -> Flavour:
-    """The flavour `name` on a node with that init. Raises HarnessError for an unknown name."""
+def flavour_of(name: str, suite: str) -> Flavour:
+    """The flavour `name` on a node of that recipe. Raises HarnessError for an unknown name."""
     if name == "containerd":
         return CONTAINERD
     if name == "k3s":
-        return K3S[init]
+        return K3S_AGENT if suite in _AGENTS else K3S
+    if name == "k3s-agent":
+        return K3S_AGENT
     raise HarnessError(f"no flavour {name!r}")
 
 

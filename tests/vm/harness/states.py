@@ -15,10 +15,9 @@ from typing import Final
 
 from tests.vm.harness import image as images
 from tests.vm.harness import qemu
-from tests.vm.harness.flavour import CONTAINERD, Flavour, become, flavour_key, flavour_of
+from tests.vm.harness.flavour import CONTAINERD, Flavour, become, flavour_key
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.migration import Saved
-from tests.vm.harness.recipe import load_recipe
 
 # Two tasks: the sandbox and the application of the static pod.
 POD_RUNS: Final = CONTAINERD.pod_runs
@@ -27,22 +26,21 @@ _MEMORY_MIB: Final = 2048
 _CPUS: Final = 1
 
 
-def ensure_flavour(name: str, flavour: str) -> Saved:
+def ensure_flavour(name: str, flavour: Flavour) -> Saved:
     """Return the state of recipe `name`'s node of that flavour, static pod running.
 
     Makes it of that of `ensure_booted` where the cache lacks it. Raises HarnessError.
     """
     base = ensure_booted(name)
-    wanted = flavour_of(flavour, load_recipe(name).init)
-    if not wanted.embedded:
+    if not flavour.embedded:
         return base
     # A dot: `prune` takes what stands after the last hyphen for the key.
-    suffix = f".{wanted.runtime.replace('-', '')}.{flavour_key(wanted)}"
+    suffix = f".{flavour.runtime.replace('-', '')}.{flavour_key(flavour)}"
     final = base.directory.with_name(base.directory.name + suffix)
     saved = Saved(image=base.image, directory=final, memory_mib=_MEMORY_MIB, cpus=_CPUS)
     with images.locked(final.with_name(f".lock-{name}")):
         if not final.is_dir():
-            _make_flavour(base, wanted, final)
+            _make_flavour(base, flavour, final)
     return saved
 
 
