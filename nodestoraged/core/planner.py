@@ -139,6 +139,9 @@ def plan_settle(observation: Observation, goal: Goal) -> Plan:
     """After the grace: put `goal` in place and start what ran before the loss."""
     before: list[Step] = [] if observation.fence_up else [steps.RaiseFence()]
     before += check(observation, goal)
+    # The containment goes on when it cannot clear, and a runtime must not start on what it left:
+    # all of that belongs to the slot that is lost.
+    before.append(steps.ClearState(dead=True))
     return Plan(steps=(*before, *swap(observation, goal), *up(observation, goal, fenced=True)))
 
 

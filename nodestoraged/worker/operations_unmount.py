@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from typing import Final
 
 from nodestoraged.linux import holders, mountinfo
 from nodestoraged.linux import mount as calls
@@ -16,6 +17,8 @@ from nodestoraged.worker import arguments
 from nodestoraged.worker.failure import OperationFailed
 
 __all__ = ["unmount", "unmount_below"]
+
+_ROUNDS: Final = 3
 
 
 def unmount(args: Mapping[str, object]) -> Mapping[str, object]:
@@ -55,9 +58,12 @@ def unmount_below(args: Mapping[str, object]) -> Mapping[str, object]:
     lazy = arguments.flag(args, "lazy")
     gone = 0
     busy: dict[str, str] = {}
-    # A second round: a mount may have kept its neighbour busy (overlay on a tmpfs).
-    for _ in range(2):
+    # Again while something is there: a mount may have kept its neighbour busy (overlay on a tmpfs),
+    # hidden another one, or been made by a command of podman that was just ending.
+    for _ in range(_ROUNDS):
         rows = mountinfo.below(mountinfo.read(), path)
+        if not rows:
+            return {"unmounted": gone, "busy": []}
         busy.clear()
         for row in rows:
             failed = _try(row.target, lazy=False)
@@ -67,8 +73,6 @@ def unmount_below(args: Mapping[str, object]) -> Mapping[str, object]:
                 gone += 1
             elif failed not in (errno.EINVAL, errno.ENOENT):  # propagation was quicker than we
                 busy[row.target] = os.strerror(failed)
-        if not busy:
-            break
     left = mountinfo.below(mountinfo.read(), path)
     found = [{"target": row.target, "error": busy.get(row.target, "still mounted")} for row in left]
     return {"unmounted": gone, "busy": found}

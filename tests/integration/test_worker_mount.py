@@ -336,6 +336,23 @@ def test_everything_below_goes_deepest_first_and_one_busy_mount_stops_no_other(
         holder.wait()
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_mount_that_another_one_hides_goes_too(
+    worker: PrivateWorker, target: Path, lazy: bool
+) -> None:
+    """Two commands of podman at a time bind its directory on itself twice."""
+    script = (
+        f"mount -t tmpfs none {target} && cd {target} && mkdir -p a/c && mount --bind a a && "
+        "mount -t tmpfs none a/c && mount --bind a a && mount --bind a a && echo done"
+    )
+    in_namespace(worker, script).wait()
+    found = worker.call("unmount_below", path=str(target), lazy=lazy)
+    assert found["busy"] == []
+    assert len(worker.mounts_at(target)) == 1
+    for below in ("a", "a/c"):
+        assert worker.mounts_at(target / below) == ()
+
+
 def test_kill_users_finds_containers_by_their_overlay_and_spares_the_rest(
     worker: PrivateWorker, stick: LoopDevice, target: Path
 ) -> None:
