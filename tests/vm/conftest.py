@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.once import made_once
+from tests.fakes.rpms import build_rpms
 from tests.vm.harness.flavour import Flavour, flavour_of
 from tests.vm.harness.image import Image
 from tests.vm.harness.machine import Machine
@@ -37,6 +38,8 @@ _LONG = frozenset(
     f"test_{what}"
     for what in ("boot", "everywhere", "migration", "openrc", "package_life", "podman")
 )
+#: Recipes whose nodes get the RPM; the others get the Debian package.
+_WITH_DNF = frozenset({"podman"})
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -172,8 +175,18 @@ def machine(new_machine: MachinePool, booted: Saved) -> Machine:
 
 
 @pytest.fixture(scope="session")
+def rpms(shared_directory: Path) -> Path:
+    """The directory of the RPM of the tree, and of one for dnf's view of a Debian."""
+    return made_once(shared_directory / "rpms", build_rpms)
+
+
+@pytest.fixture(scope="session")
 def installed(
-    booted: Saved, flavour: Flavour, deb: Path, machine_pool: MachinePool, shared_directory: Path
+    request: pytest.FixtureRequest,
+    booted: Saved,
+    flavour: Flavour,
+    machine_pool: MachinePool,
+    shared_directory: Path,
 ) -> Saved:
     """The state of the booted node with the package installed and its first decision made."""
 
@@ -181,13 +194,23 @@ def installed(
         made = machine_pool(booted)
         made.resume()
         node = Node(made, flavour)
-        node.install(deb)
+        if booted.image.recipe in _WITH_DNF:
+            _install_rpm(node, request.getfixturevalue("rpms"))
+        else:
+            node.install(request.getfixturevalue("deb"))
         node.wait_phase("INTERNAL")
         made.save(place)
         machine_pool.close()
 
     place = made_once(shared_directory / f"installed-{booted.directory.name}", make)
     return replace(booted, directory=place)
+
+
+def _install_rpm(node: Node, rpms: Path) -> None:
+    node.machine.put(rpms / "debian-names.rpm", "/root/debian-names.rpm")
+    node.machine.ssh("dnf install -y /root/debian-names.rpm", timeout=300)
+    (package,) = rpms.glob("nodestoraged-*.noarch.rpm")
+    node.install(package)
 
 
 @pytest.fixture

@@ -20,9 +20,14 @@ from tests.vm.inits import init_of
 FLOOR = '[role.containerd]\nfloor_images = ["localhost/nodestorage/app:1"]\n'
 ROOT = CONTAINERD.root
 #: A question over the socket costs an emulated processor little; the command line costs a second.
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.5
 #: A busy daemon may be slow; one that hangs is a failure.
 ANSWER_SECONDS = 30.0
+#: -y: nobody is there to be asked.
+_INSTALL = {
+    ".deb": "apt install -y ./nodestoraged_*_all.deb && nodestoragectl status",
+    ".rpm": "dnf install -y ./nodestoraged-*.noarch.rpm && systemctl enable --now nodestoraged",
+}
 _DROP_IN = "/etc/nodestoraged/conf.d/10-test.toml"
 
 
@@ -34,12 +39,17 @@ class Node:
         self.flavour = flavour
         self.init = init_of(machine, load_recipe(machine.image.recipe).init)
 
-    def install(self, deb: Path, config: str = FLOOR) -> None:
-        """The package is installed with the two commands of docs/install.md, `config` beside it."""
+    def install(self, package: Path, config: str = FLOOR) -> None:
+        """The package is installed with the two commands of docs/install.md, `config` beside it.
+
+        That starts the daemon, and neither stops nor restarts anything else.
+        """
+        before = self.life()
         self.machine.put_text(config, _DROP_IN)
-        self.machine.put(deb, f"/root/{deb.name}")
-        commands = "apt install -y ./nodestoraged_*_all.deb && nodestoragectl status"
-        self.machine.ssh(f"cd /root && {commands}", timeout=300)
+        self.machine.put(package, f"/root/{package.name}")
+        self.machine.ssh(f"cd /root && {_INSTALL[package.suffix]}", timeout=300)
+        assert self.active("nodestoraged") == "active"
+        assert self.life() == before
 
     def configure(self, config: str) -> None:
         """Another drop-in, reloaded."""
@@ -142,6 +152,11 @@ class Node:
     def pod_tasks(self) -> str:
         """Ids and pids of the running containers: equal means that no pod was restarted."""
         return self.machine.ssh(f"{self.flavour.ctr} tasks ls | sort").stdout
+
+    def life(self) -> tuple[int, int, str, list[str]]:
+        """What no installation, upgrade or refused removal may change: equal means undisturbed."""
+        runtime, kubelet = self.flavour.runtime, self.flavour.kubelet
+        return self.pid(runtime), self.pid(kubelet), self.pod_tasks(), self.mounted()
 
     def shims(self) -> list[str]:
         """The pids of containers' shims, whoever started them."""

@@ -1,53 +1,19 @@
-"""Boots and power cuts: the root is decided before the runtime starts, whatever happened."""
+"""Boots and power cuts: the root is decided before the runtime starts, whatever happened.
+
+Each part begins with the node that the one before it left: a boot is dear.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tests.vm.harness.migration import Saved
-from tests.vm.harness.pool import MachinePool
+from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.nodes import FLOOR, Node
 
 SUITES = ("trixie",)
 
+_BY_LABEL = FLOOR + 'trust = "label"\n'
 _PATIENT = FLOOR + "boot_wait_seconds = 120\n"
 _QUICK_WAIT = FLOOR + "boot_wait_seconds = 8\n"
-
-
-def _containerd_starts(node: Node) -> int:
-    """How often containerd was started in this boot."""
-    found = node.machine.ssh(
-        "journalctl -b -u containerd -o cat | grep -c 'successfully booted' || true"
-    )
-    return int(found.stdout)
-
-
-def test_boots_with_the_stick_late_and_without_it(node: Node, new_stick: StickBox) -> None:
-    """A boot with the stick in its place is in test_everywhere."""
-    blue = new_stick("BLUE01")
-    node.bind(blue, "blue")
-    node.configure(_PATIENT)
-    node.machine.shutdown()
-    node.machine.boot(sticks=[])
-    # The boot waits for the stick that was active; the runtime has not been started yet.
-    node.wait_phase("SWITCHING")
-    assert _containerd_starts(node) == 0
-    node.machine.plug(blue)
-    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
-    assert _containerd_starts(node) == 1
-    node.wait_pods()
-    node.configure(_QUICK_WAIT)
-    node.machine.shutdown()
-    node.machine.boot(sticks=[])
-    role = node.wait_phase("INTERNAL", 120)
-    assert role["lastActive"]["name"] == "blue"
-    node.wait_pods()
-    assert _containerd_starts(node) == 1
-    node.plug(blue)
-    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
-
-
 #: Each makes one step of a switchover last, so that the power is cut inside it and nowhere else.
 _SLOW = {
     "containerd.service stopped": ("containerd", "ExecStop=/bin/sleep 15"),
@@ -55,24 +21,57 @@ _SLOW = {
 }
 
 
-def test_power_cuts_while_bound_and_in_switchovers_end_on_the_root_that_was_wished(
+def test_after_every_power_cut_the_root_that_was_wished_is_there_before_the_runtime(
     durable_node: Node, new_stick: StickBox
 ) -> None:
+    """An orderly boot with the stick in its place is in test_everywhere."""
     node, blue, green = durable_node, new_stick("BLUE01"), new_stick("GREEN1")
-    node.bind(blue, "blue")
-    node.machine.power_cut()
-    node.machine.boot()
-    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
-    node.wait_pods()
-    assert _containerd_starts(node) == 1
+    a_trusted_label_stops_no_pod_and_serves_from_the_next_boot(node, blue)
+    node.ctl("enroll BLUE01 --name blue")
+    the_stick_that_was_active_is_waited_for(node, blue)
     node.plug(green, "waiting")
     node.ctl("enroll GREEN1 --name green")
     node.wait_verdict(green, "standby")
     for step, wished in zip(_SLOW, ("green", "blue"), strict=True):
-        _cut_in(node, step, wished)
+        a_cut_in_a_switchover_ends_on_the_root_that_was_wished(node, step, wished)
+    a_boot_without_the_stick_goes_on_after_a_while(node, blue)
 
 
-def _cut_in(node: Node, step: str, wished: str) -> None:
+def a_trusted_label_stops_no_pod_and_serves_from_the_next_boot(node: Node, blue: Stick) -> None:
+    tasks, containerd = node.pod_tasks(), node.pid("containerd")
+    node.configure(_BY_LABEL)
+    # What is there before the daemon has not just been put in by somebody.
+    assert node.init.control("stop", "nodestoraged") == 0
+    node.machine.plug(blue)
+    node.machine.wait_until("test -e /dev/disk/by-label/containerd-opt")
+    assert node.init.control("start", "nodestoraged") == 0
+    assert node.wait_verdict(blue, "waiting")["reasons"] == ["RuntimeRunning"]
+    node.machine.ssh("sleep 8")  # longer than the settle time
+    assert (node.pod_tasks(), node.pid("containerd")) == (tasks, containerd)
+    assert node.mounted() == []
+    _power_cut(node)
+    node.machine.boot()
+    assert node.wait_phase("BOUND", 120)["active"]["serial"] == "BLUE01"
+    node.wait_pods()
+    assert _containerd_starts(node) == 1
+
+
+def the_stick_that_was_active_is_waited_for(node: Node, blue: Stick) -> None:
+    node.configure(_PATIENT)
+    _power_cut(node)
+    node.machine.boot(sticks=[])
+    # The runtime has not been started yet.
+    node.wait_phase("SWITCHING")
+    assert _containerd_starts(node) == 0
+    node.machine.plug(blue)
+    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
+    assert _containerd_starts(node) == 1
+    node.wait_pods()
+
+
+def a_cut_in_a_switchover_ends_on_the_root_that_was_wished(
+    node: Node, step: str, wished: str
+) -> None:
     drop_in = node.slow(*_SLOW[step])
     node.ctl(f"switch {wished} --no-wait")
     node.wait_step(step)
@@ -90,21 +89,28 @@ def _cut_in(node: Node, step: str, wished: str) -> None:
     assert interrupted["steps"][-1]["step"] == step
 
 
-def test_a_label_that_is_trusted_before_the_first_start_stops_no_pod(
-    new_machine: MachinePool, booted: Saved, new_stick: StickBox, deb: Path
-) -> None:
-    machine = new_machine(booted)
-    machine.resume()
-    blue = new_stick("BLUE01")
-    machine.plug(blue)
-    node = Node(machine)
-    tasks, containerd = node.pod_tasks(), node.pid("containerd")
-    node.install(deb, FLOOR + 'trust = "label"\n')
-    found = node.wait_verdict(blue, "waiting")
-    assert found["reasons"] == ["RuntimeRunning"]
-    node.machine.ssh("sleep 8")
-    assert (node.pod_tasks(), node.pid("containerd")) == (tasks, containerd)
-    assert node.mounted() == []
-    node.machine.reboot()
-    assert node.wait_phase("BOUND", 120)["active"]["serial"] == "BLUE01"
+def a_boot_without_the_stick_goes_on_after_a_while(node: Node, blue: Stick) -> None:
+    node.ctl("switch auto")
+    node.configure(_QUICK_WAIT)
+    _power_cut(node)
+    node.machine.boot(sticks=[])
+    role = node.wait_phase("INTERNAL", 120)
+    assert role["lastActive"]["name"] == "blue"
     node.wait_pods()
+    assert _containerd_starts(node) == 1
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+
+
+def _power_cut(node: Node) -> None:
+    """The power goes once what was configured is on the disk."""
+    node.machine.ssh("sync --file-system /etc/nodestoraged")
+    node.machine.power_cut()
+
+
+def _containerd_starts(node: Node) -> int:
+    """How often containerd was started in this boot."""
+    found = node.machine.ssh(
+        "journalctl -b -u containerd -o cat | grep -c 'successfully booted' || true"
+    )
+    return int(found.stdout)

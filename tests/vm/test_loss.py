@@ -1,4 +1,7 @@
-"""The stick is pulled out of a running node: noticed, contained, and put right again."""
+"""The stick is pulled out of a running node: noticed, contained, and put right again.
+
+That the node serves itself after the grace is in test_everywhere.
+"""
 
 from __future__ import annotations
 
@@ -67,26 +70,6 @@ def test_back_within_the_grace_is_one_operation(node: Node, new_stick: StickBox)
     assert (swap["kind"], swap["source"], swap["target"]) == ("swap", "blue", "green")
     node.wait_pods()
     assert len(node.mounted()) == 1
-
-
-def test_after_the_grace_the_node_serves_itself_until_the_stick_is_back(
-    node: Node, new_stick: StickBox
-) -> None:
-    blue = new_stick("BLUE01")
-    node.bind(blue, "blue")
-    node.machine.yank(blue)
-    role = node.wait_phase("INTERNAL", 90)
-    assert role["reason"] == "StickLost"
-    assert node.mounted() == []
-    failover = node.operations()[0]
-    assert (failover["kind"], failover["result"]) == ("failover", "done")
-    assert _until_stopped(failover) < _limit(node)
-    assert failover["downtimeSeconds"] > 10  # the grace is part of it
-    node.wait_pods()
-    node.until("role['imagefs']['kubeletProof'] == 'capacity'", 60)
-    node.plug(blue)
-    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
-    node.wait_pods()
 
 
 def test_a_standby_takes_over_and_no_fallback_keeps_the_runtime_stopped(

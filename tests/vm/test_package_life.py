@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.vm.harness.flavour import Flavour
 from tests.vm.harness.guest import Result
-from tests.vm.harness.machine import Machine
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.inits import Systemd
 from tests.vm.nodes import FLOOR, ROOT, Node
@@ -25,13 +23,12 @@ _HOOKED = {
 
 
 def test_installation_upgrade_removal_and_purge_while_bound(
-    machine: Machine, flavour: Flavour, deb: Path, new_stick: StickBox
+    node: Node, deb: Path, new_stick: StickBox
 ) -> None:
-    node = Node(machine, flavour)
-    a_first_installation_disturbs_nothing(node, deb)
+    a_first_installation_is_in_the_boot(node)
     node.bind(new_stick("BLUE01"), "blue")
     node.machine.put_text("mine", f"{ROOT}/keepsake")
-    before = life(node)
+    before = node.life()
     an_upgrade_restarts_the_daemon_only(node, deb, before)
     a_removal_that_cannot_go_back_is_refused(node, before)
     a_removal_goes_back_to_internal_first(node)
@@ -42,17 +39,10 @@ def test_installation_upgrade_removal_and_purge_while_bound(
     assert node.init.failed() == ""
 
 
-def a_first_installation_disturbs_nothing(node: Node, deb: Path) -> None:
-    """With the two commands of docs/install.md."""
-    before = life(node)
-    node.machine.put_text(FLOOR, "/etc/nodestoraged/conf.d/10-test.toml")
-    node.machine.put(deb, f"/root/{deb.name}")
-    packages(node, "cd /root && apt install -y ./nodestoraged_*_all.deb && nodestoragectl status")
-    assert node.active("nodestoraged") == "active"
+def a_first_installation_is_in_the_boot(node: Node) -> None:
+    """That it disturbs nothing is looked at by every `Node.install`."""
     assert len(hooked(node)) >= 2
     assert node.machine.ssh("getent group nodestorage").stdout.startswith("nodestorage:")
-    node.wait_phase("INTERNAL")
-    assert life(node) == before
 
 
 def an_upgrade_restarts_the_daemon_only(node: Node, deb: Path, before: object) -> None:
@@ -60,7 +50,7 @@ def an_upgrade_restarts_the_daemon_only(node: Node, deb: Path, before: object) -
     packages(node, f"dpkg -i /root/{deb.name}")
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
     assert old != node.pid("nodestoraged") != 0
-    assert life(node) == before
+    assert node.life() == before
 
 
 def a_removal_that_cannot_go_back_is_refused(node: Node, before: object) -> None:
@@ -72,7 +62,7 @@ def a_removal_that_cannot_go_back_is_refused(node: Node, before: object) -> None
     status = node.machine.ssh("dpkg-query -W -f '${db:Status-Status}' nodestoraged").stdout
     assert status == "installed"
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
-    assert life(node) == before
+    assert node.life() == before
 
 
 def a_removal_goes_back_to_internal_first(node: Node) -> None:
@@ -99,11 +89,6 @@ def a_purge_takes_nothing_of_the_users(node: Node) -> None:
     assert node.machine.ssh("cat /run/nodestoraged/hand/keepsake").stdout == "mine"
     node.machine.ssh("test -e /etc/nodestoraged/conf.d/10-test.toml")
     node.machine.ssh("umount /run/nodestoraged/hand")
-
-
-def life(node: Node) -> tuple[int, int, str, list[str]]:
-    """What no installation, upgrade or refused removal may change: equal means undisturbed."""
-    return node.pid("containerd"), node.pid("kubelet"), node.pod_tasks(), node.mounted()
 
 
 def hooked(node: Node) -> list[str]:

@@ -1,5 +1,7 @@
 """podman's root on a stick: containers before, on the stick, after a yank, and again.
 
+The package is the RPM, installed and removed by dnf.
+
 The node's own containerd and kubelet stand beside it and must not notice anything.
 """
 
@@ -122,6 +124,7 @@ def test_containers_run_before_on_the_stick_after_a_yank_after_a_boot_and_again(
     run(node, "after")
     assert states(node)["after"] == "Up"
     _a_raised_fence_keeps_podman_s_units_stopped(node)
+    _dnf_removes_the_package(node)
 
 
 def _boot_binds_and_its_containers_can_be_started(node: Node) -> None:
@@ -145,6 +148,19 @@ def _a_raised_fence_keeps_podman_s_units_stopped(node: Node) -> None:
         assert node.active(unit) != "active", unit
     node.machine.ssh("rm /run/nodestorage-fence/podman; systemctl start podman.socket")
     assert node.active("podman.socket") == "active"
+
+
+def _dnf_removes_the_package(node: Node) -> None:
+    before = node.life()
+    assert node.init.control("start", "nodestoraged") == 0
+    node.wait_phase("INTERNAL")
+    node.machine.ssh("dnf remove -y nodestoraged", timeout=300)
+    assert node.active("nodestoraged") == "inactive"
+    assert node.life() == before
+    left = "/usr/lib/nodestoraged /run/nodestorage-fence /usr/lib/systemd/system/*/*nodestoraged*"
+    assert node.machine.ssh(f"ls -d {left}", check=False).stdout == ""
+    node.machine.ssh("systemctl start podman.socket web.service", timeout=120)
+    assert states(node)["web"] == "Up"
 
 
 def enrolled(node: Node, blue: Any) -> dict[str, Any]:

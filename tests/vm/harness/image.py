@@ -44,6 +44,18 @@ _IN_ROOT: Final = (
 _INITRAMFS: Final = "MODULES=list\nCOMPRESS=zstd\nFSTYPE=ext4\n"
 _MODULES_IN_INITRAMFS: Final = "virtio_pci\nvirtio_blk\next4\n"
 _DPKG: Final = "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\n"
+# The first process: nothing but what finds the root, which is checked by its journal alone.
+_INIT: Final = """#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t devtmpfs dev /dev
+$b mount -t proc -o nosuid,nodev,noexec proc /proc
+$b mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+for module in /modules/*.ko; do $b insmod $module; done
+$b mount -t ext4 -o ro /dev/vda /root
+$b mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /root/run
+for each in dev proc sys; do $b mount --move /$each /root/$each; done
+exec $b switch_root /root /sbin/init
+"""
 # `containerd` without CRI imports and unpacks the images, then goes.
 _IMPORT_IMAGES: Final = """set -eu
 mkdir -p /run/import
@@ -225,7 +237,7 @@ def _ensure_tree(recipe: Recipe, cache: Path) -> Path:
         dpkg.write_text(_DPKG)
         install = ("apt-get", "install", "-q", "-y", "--no-install-recommends")
         _in_root(log, root, *install, *recipe.packages)
-        # The kernel last: its initramfs is made once, with the few modules that reach the disk.
+        # The kernel last. Its initramfs is not what the machines boot, and made in little time.
         (root / "etc/initramfs-tools/conf.d/vm").write_text(_INITRAMFS)
         with (root / "etc/initramfs-tools/modules").open("a") as modules:
             modules.write(_MODULES_IN_INITRAMFS)
@@ -241,12 +253,12 @@ def _build_image(recipe: Recipe, tree: Path, final: Path) -> None:
         log, upper = work / "build.log", work / "upper"
         upper.mkdir()
         _fill_upper(recipe, upper, work)
-        for name in ("vmlinuz", "initrd.img"):
-            shutil.copyfile((tree / "root" / name).resolve(), work / name)
+        shutil.copyfile((tree / "root/vmlinuz").resolve(), work / "vmlinuz")
         # One shell in its own namespaces: the overlay mount cannot outlive it.
         script = _HERE / "make-image.sh"
         arguments = (str(tree / "root"), str(work), _ROOT_IMAGE_SIZE)
         (work / "import.sh").write_text(_IMPORT_IMAGES)
+        (work / "init").write_text(_INIT)
         _run(log, *_isolated("sh", str(script), *arguments))
         shutil.rmtree(upper)
 

@@ -31,8 +31,6 @@ _UNUSED_MODULES: Final = (
 # net.ifnames=0: the one network card is eth0 whatever its slot. The rest saves boot time: a third
 # of the CPU seconds, measured.
 _KERNEL_ARGUMENTS: Final = (
-    "root=LABEL=rootfs",
-    "ro",
     "console=ttyS0",
     "net.ifnames=0",
     "panic=10",

@@ -19,7 +19,7 @@ RECIPES: Final = _HERE.parent / "recipes"
 FAKES: Final = _HERE.parent.parent / "fakes"
 # Bump when the meaning of a stage changes without a change of a recipe or of its script.
 _TREE_VERSION: Final = 1
-_IMAGE_VERSION: Final = 1
+_IMAGE_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

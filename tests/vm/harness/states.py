@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from tests.fakes.once import made_once
 from tests.vm.harness import image as images
 from tests.vm.harness import qemu
 from tests.vm.harness.flavour import CONTAINERD, Flavour, become, flavour_key
@@ -37,21 +38,15 @@ def ensure_flavour(name: str, flavour: Flavour) -> Saved:
     # A dot: `prune` takes what stands after the last hyphen for the key.
     suffix = f".{flavour.runtime.replace('-', '')}.{flavour_key(flavour)}"
     final = base.directory.with_name(base.directory.name + suffix)
-    saved = Saved(image=base.image, directory=final, memory_mib=_MEMORY_MIB, cpus=_CPUS)
-    with images.locked(final.with_name(f".lock-{name}")):
-        if not final.is_dir():
-            _make_flavour(base, flavour, final)
-    return saved
+    made_once(final, lambda work: _change(base, flavour, work))
+    return replace(base, directory=final)
 
 
-def _make_flavour(base: Saved, flavour: Flavour, final: Path) -> None:
-    work = final.with_name(f".building-{final.name}")
-    shutil.rmtree(work, ignore_errors=True)  # of a change that was killed; we hold the lock
+def _change(base: Saved, flavour: Flavour, work: Path) -> None:
     with Machine(base, max_minutes=10) as machine:
         machine.resume()
         become(machine, flavour)
         machine.save(work)
-    work.rename(final)
 
 
 def ensure_booted(name: str) -> Saved:
@@ -62,19 +57,15 @@ def ensure_booted(name: str) -> Saved:
     """
     image = images.ensure(name)
     final = image.directory.with_name(f"state-{image.directory.name}-{_key()}")
-    saved = Saved(image=image, directory=final, memory_mib=_MEMORY_MIB, cpus=_CPUS)
-    if final.is_dir():
-        return saved
-    with images.locked(final.with_name(f".lock-{name}")):
-        if not final.is_dir():
-            work = final.with_name(f".building-{final.name}")
-            shutil.rmtree(work, ignore_errors=True)  # of a boot that was killed; we hold the lock
-            with Machine(image, memory_mib=_MEMORY_MIB, cpus=_CPUS, max_minutes=10) as machine:
-                machine.boot()
-                machine.wait_until(POD_RUNS, timeout=_POD_SECONDS)
-                machine.save(work)
-            work.rename(final)
-    return saved
+    made_once(final, lambda work: _boot(image, work))
+    return Saved(image=image, directory=final, memory_mib=_MEMORY_MIB, cpus=_CPUS)
+
+
+def _boot(image: images.Image, work: Path) -> None:
+    with Machine(image, memory_mib=_MEMORY_MIB, cpus=_CPUS, max_minutes=10) as machine:
+        machine.boot()
+        machine.wait_until(POD_RUNS, timeout=_POD_SECONDS)
+        machine.save(work)
 
 
 def _key() -> str:

@@ -1,6 +1,6 @@
 #!/sbin/openrc-run
-# The script of this name in Debian's initscripts, with checkroot.sh in it: the initramfs has
-# checked the root.
+# The script of this name in Debian's initscripts, with checkroot.sh in it: its journal has
+# mended the root.
 description="The root writable, and what fstab names"
 
 depend() {
