@@ -35,8 +35,7 @@ _DEFAULT_SUITES = ("trixie", "bookworm")
 # A machine that hangs is cut off by the harness before this.
 _TEST_SECONDS = 900
 _LONG = frozenset(
-    f"test_{what}"
-    for what in ("boot", "everywhere", "migration", "openrc", "package_life", "podman")
+    f"test_{what}" for what in ("boot", "everywhere", "migration", "package_life", "podman")
 )
 #: Recipes whose nodes get the RPM; the others get the Debian package.
 _WITH_DNF = frozenset({"podman"})

@@ -15,10 +15,8 @@ _BY_LABEL = FLOOR + 'trust = "label"\n'
 _PATIENT = FLOOR + "boot_wait_seconds = 120\n"
 _QUICK_WAIT = FLOOR + "boot_wait_seconds = 8\n"
 #: Each makes one step of a switchover last, so that the power is cut inside it and nowhere else.
-_SLOW = {
-    "containerd.service stopped": ("containerd", "ExecStop=/bin/sleep 15"),
-    "containerd.service started": ("containerd", "ExecStartPre=/bin/sleep 15"),
-}
+_SLOW = {"stopped": "ExecStop=/bin/sleep 15", "started": "ExecStartPre=/bin/sleep 15"}
+_NAMES = {"BLUE01": "blue", "GREEN1": "green"}
 
 
 def test_after_every_power_cut_the_root_that_was_wished_is_there_before_the_runtime(
@@ -28,12 +26,14 @@ def test_after_every_power_cut_the_root_that_was_wished_is_there_before_the_runt
     node, blue, green = durable_node, new_stick("BLUE01"), new_stick("GREEN1")
     a_trusted_label_stops_no_pod_and_serves_from_the_next_boot(node, blue)
     node.ctl("enroll BLUE01 --name blue")
-    the_stick_that_was_active_is_waited_for(node, blue)
+    node.configure(_PATIENT)
     node.plug(green, "waiting")
     node.ctl("enroll GREEN1 --name green")
     node.wait_verdict(green, "standby")
-    for step, wished in zip(_SLOW, ("green", "blue"), strict=True):
-        a_cut_in_a_switchover_ends_on_the_root_that_was_wished(node, step, wished)
+    a_cut_in_a_switchover_ends_on_the_root_that_was_wished(node, "stopped", green, late=True)
+    node.plug(blue)
+    node.wait_verdict(blue, "standby")
+    a_cut_in_a_switchover_ends_on_the_root_that_was_wished(node, "started", blue, late=False)
     a_boot_without_the_stick_goes_on_after_a_while(node, blue)
 
 
@@ -56,36 +56,32 @@ def a_trusted_label_stops_no_pod_and_serves_from_the_next_boot(node: Node, blue:
     assert _containerd_starts(node) == 1
 
 
-def the_stick_that_was_active_is_waited_for(node: Node, blue: Stick) -> None:
-    node.configure(_PATIENT)
-    _power_cut(node)
-    node.machine.boot(sticks=[])
-    # The runtime has not been started yet.
-    node.wait_phase("SWITCHING")
-    assert _containerd_starts(node) == 0
-    node.machine.plug(blue)
-    assert node.wait_phase("BOUND", 120)["active"]["name"] == "blue"
-    assert _containerd_starts(node) == 1
-    node.wait_pods()
-
-
 def a_cut_in_a_switchover_ends_on_the_root_that_was_wished(
-    node: Node, step: str, wished: str
+    node: Node, done: str, wished: Stick, *, late: bool
 ) -> None:
-    drop_in = node.slow(*_SLOW[step])
-    node.ctl(f"switch {wished} --no-wait")
+    """With `late` the sticks are out at the boot, and the wished one comes into it."""
+    name, step = _NAMES[wished.serial], f"containerd.service {done}"
+    drop_in = node.slow("containerd", _SLOW[done])
+    node.machine.ssh("sync --file-system /etc")
+    node.ctl(f"switch {name} --no-wait")
     node.wait_step(step)
     node.machine.power_cut()
-    node.machine.boot()
+    node.machine.boot(sticks=[] if late else None)
     node.machine.ssh(f"rm {drop_in} && systemctl daemon-reload")
+    if late:
+        # The stick is waited for, and the runtime has not been started yet.
+        node.wait_phase("SWITCHING")
+        assert _containerd_starts(node) == 0
+        node.machine.plug(wished)
     role = node.wait_phase("BOUND", 150)
     # The wish of the operator outlives the cut.
-    assert role["active"]["name"] == wished
+    assert role["active"]["name"] == name
+    assert _containerd_starts(node) == 1
     assert role["imagefs"]["verified"] is True
     node.wait_pods()
     assert len(node.mounted()) == 1
     interrupted = next(o for o in node.operations() if o["result"] == "interrupted")
-    assert (interrupted["kind"], interrupted["target"]) == ("switchover", wished)
+    assert (interrupted["kind"], interrupted["target"]) == ("switchover", name)
     assert interrupted["steps"][-1]["step"] == step
 
 

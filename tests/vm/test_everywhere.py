@@ -12,10 +12,16 @@ from tests.vm.nodes import FLOOR, Node
 SUITES = ("trixie", "bookworm", "openrc")
 FLAVOURS = ("containerd", "k3s")
 
-#: Planned moves on systemd have tests of their own; what is done at a bind is done at each of them.
-_MOVES = ("openrc",)
+#: Planned moves and a stick that comes back to a running node have tests of their own on systemd,
+#: moves on OpenRC with containerd too (test_package_life).
+_MOVES = (("openrc", "k3s"),)
+_RETURNS = ("openrc",)
+#: The others boot with the stick in its place.
+_BOOTS_WITHOUT = (("openrc", "containerd"),)
 #: The others have tests of the package of their own.
 _UPGRADES = ("bookworm",)
+#: Of supervise-daemon; a restart there is part of the upgrade in test_package_life.
+_RESPAWNS = ("openrc",)
 #: Long enough to look at the fence.
 _GRACE_SECONDS = 12
 #: The runtime is found, not told. k3s imports its images at each start by itself.
@@ -35,14 +41,21 @@ def test_a_stick_serves_is_switched_lost_found_and_booted_from(
     blue = new_stick("BLUE01")
     _the_runtime_is_found(node)
     _enroll_binds_with_proof(node, blue)
-    if node.machine.image.recipe in _MOVES:
+    recipe = node.machine.image.recipe
+    if (recipe, node.flavour.name) in _MOVES:
         _switch_there_and_back(node)
     _yank_fails_over_and_the_fence_holds(node, blue)
-    node.plug(blue)
-    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
-    node.wait_pods()
-    _boot_binds_before_the_runtime_starts(node)
-    _a_restart_of_the_daemon_stops_nothing(node)
+    if recipe in _RETURNS:
+        _the_stick_serves_again(node, blue)
+    if (recipe, node.flavour.name) in _BOOTS_WITHOUT:
+        _a_boot_without_the_stick_goes_on(node)
+        _the_stick_serves_again(node, blue)
+    else:
+        _boot_binds_before_the_runtime_starts(node, blue)
+    if recipe in _RESPAWNS:
+        _a_killed_daemon_comes_back(node)
+    else:
+        _a_restart_of_the_daemon_stops_nothing(node)
     assert node.init.failed() == ""
 
 
@@ -101,8 +114,30 @@ def _yank_fails_over_and_the_fence_holds(node: Node, blue: Stick) -> None:
     node.wait_pods()
 
 
-def _boot_binds_before_the_runtime_starts(node: Node) -> None:
-    node.reboot()
+def _the_stick_serves_again(node: Node, blue: Stick) -> None:
+    node.plug(blue)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    node.wait_pods()
+
+
+def _a_boot_without_the_stick_goes_on(node: Node) -> None:
+    node.configure(FLOOR + "boot_wait_seconds = 15\n")
+    node.init.forget_logs()
+    node.machine.shutdown()
+    node.machine.boot(sticks=[])
+    # `before` alone does not wait under supervise-daemon: the start script of the daemon does.
+    node.wait_phase("SWITCHING", 60)
+    assert node.runtime_starts() == 0
+    role = node.wait_phase("INTERNAL", 120)
+    assert role["lastActive"]["name"] == "blue"
+    node.wait_pods()
+    assert node.runtime_starts() == 1
+
+
+def _boot_binds_before_the_runtime_starts(node: Node, blue: Stick) -> None:
+    node.init.forget_logs()
+    node.machine.shutdown()
+    node.machine.boot(sticks=[blue])
     role = node.wait_phase("BOUND", 150)
     assert role["active"]["name"] == "blue"
     node.wait_pods()
@@ -110,6 +145,18 @@ def _boot_binds_before_the_runtime_starts(node: Node) -> None:
     assert node.runtime_starts() == 1
     node.until("role['imagefs']['verified'] and role['imagefs']['kubeletProof'] == 'capacity'")
     assert len(node.mounted()) == 1
+
+
+def _a_killed_daemon_comes_back(node: Node) -> None:
+    before, daemon = node.life(), node.pid("nodestoraged")
+    node.machine.ssh(f"kill -KILL {daemon}")
+    node.machine.wait_until(
+        f"p=$(cat /run/openrc/options/nodestoraged/child_pid) && test $p != {daemon}"
+    )
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    node.until("role['imagefs']['verified']")
+    assert node.active("nodestoraged") == "active"
+    assert node.life() == before
 
 
 def _a_restart_of_the_daemon_stops_nothing(node: Node) -> None:
