@@ -103,11 +103,9 @@ class Mover:
         operation = self._executor.begin(replace(new, wash=decision.tier, aside=aside))
         plan = planner.plan_wash(observation, self._role, goal, decision.tier, answering=answering)
         try:
-            operation = await self._executor.run(operation, plan)
+            operation = await self._run(operation, plan)
         except StepError as error:
             return await self._undo(operation, error)
-        finally:
-            await self._ports.runtime.close()
         return self._executor.close(operation, Result.DONE)
 
     async def used_bytes(self) -> int | None:
@@ -167,7 +165,7 @@ class Mover:
             return self._executor.close(operation, Result.FAILED, lost)
         goal = Goal(root=operation.target, device=serving.device, run=())
         try:
-            operation = await self._executor.run(
+            operation = await self._run(
                 operation, planner.plan_after_boot(observation, goal, washing)
             )
         except StepError as error:
@@ -175,8 +173,6 @@ class Mover:
             operation = replace(
                 self._current(operation), reason=error.reason, message=error.message
             )
-        finally:
-            await self._ports.runtime.close()
         return self._executor.close(operation, Result.DONE)
 
     async def contain(self, observation: Observation, decision: Contain) -> Operation:
@@ -204,13 +200,11 @@ class Mover:
         if not reached:
             self.intents.gave_up(entry)
         try:
-            operation = await self._executor.run(
+            operation = await self._run(
                 entry, planner.plan_prove(observation, goal, entry.wash), undoing=True
             )
         except StepError as error:
             return await self._undo(entry, error, touched=True)
-        finally:
-            await self._ports.runtime.close()
         if reached:
             self.intents.arrived(operation)
         return self._executor.close(operation, Result.DONE if reached else Result.ROLLED_BACK)
@@ -253,10 +247,8 @@ class Mover:
 
     async def _forward(self, operation: Operation, plan: Plan) -> Operation:
         try:
-            operation = await self._executor.run(operation, plan)
+            operation = await self._run(operation, plan)
         except StepError as error:
-            # It may hang with the runtime; another one is asked on the way back.
-            await self._ports.runtime.close()
             return await self._undo(operation, error)
         self.intents.arrived(operation)
         return self._executor.close(operation, Result.DONE)
@@ -316,15 +308,25 @@ class Mover:
             plan = planner.plan_restore(observation, self._role, back, current.wash)
             current = self._executor.record(replace(current, stage=Stage.BACK))
             try:
-                current = await self._executor.run(current, plan, undoing=True)
+                current = await self._run(current, plan, undoing=True)
             except StepError as found:
                 second, current = found, self._current(current)
                 self.intents.held(current, self._executor.failed, found)
             else:
                 return self._executor.close(current, result, error)
-            finally:
-                await self._ports.runtime.close()
         return self._failover.give_up(current, error, second)
+
+    async def _run(self, operation: Operation, plan: Plan, *, undoing: bool = False) -> Operation:
+        """As the executor does; what is asked next finds the runtime's client in order.
+
+        It stays open for the reading that follows a move, and the loop closes it at rest.
+        """
+        try:
+            return await self._executor.run(operation, plan, undoing=undoing)
+        except StepError:
+            # It may hang with the runtime; another one is asked on the way back.
+            await self._ports.runtime.close()
+            raise
 
     def _current(self, operation: Operation) -> Operation:
         """The operation with the step that failed, as the journal has it."""
