@@ -27,10 +27,10 @@ from nodestoraged.core.sections import (
     up,
 )
 from nodestoraged.model import datasteps, steps
-from nodestoraged.model.config import RoleConfig
+from nodestoraged.model.config import Fallback, RoleConfig
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import FORCED, NO_ROOT, Operation, RootRef
+from nodestoraged.model.operation import FORCED, INTERNAL_ROOT, NO_ROOT, Operation, RootRef
 from nodestoraged.model.plan import Plan, Step
 
 
@@ -229,3 +229,19 @@ def goal_back(observation: Observation, entry: Operation) -> Goal | None:
         if device.incarnation == entry.source.incarnation and not lost:
             return Goal(root=entry.source, device=device, run=run)
     return None
+
+
+def goal_left(observation: Observation, role: RoleConfig, entry: Operation) -> Goal | None:
+    """The root to leave behind in the middle of `entry`; None if all stays as it is, fence up."""
+    serving = observation.serving()
+    # With the fence down a root is in place, or nothing was taken away yet.
+    settled = observation.runtime_runs or not observation.fence_up
+    if serving.dead and settled:
+        return None
+    if settled or (serving.device is not None and not serving.dead):
+        root = source_of(observation)
+        return Goal(root=root, device=serving.device, run=entry.ran_before)
+    back = goal_back(observation, entry)
+    if back is None and Fallback.INTERNAL in role.fallback:
+        return Goal(root=INTERNAL_ROOT, device=None, run=entry.ran_before)
+    return back

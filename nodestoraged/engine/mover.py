@@ -12,14 +12,13 @@ from nodestoraged.engine.failover import Failover
 from nodestoraged.engine.intents import Intents
 from nodestoraged.engine.observer import Memory
 from nodestoraged.model import datasteps, steps
-from nodestoraged.model.config import Fallback, RoleConfig
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.decision import Contain, Move, PowerWash
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import (
     FORCED,
-    INTERNAL_ROOT,
     Operation,
     OperationKind,
     Result,
@@ -219,7 +218,7 @@ class Mover:
         entry = observation.entry
         if entry is None or observation.shutting_down:
             return
-        goal = self._leaving_goal(observation, entry)
+        goal = planner.goal_left(observation, self._role, entry)
         if goal is None:
             return
         goal = goal if starts else replace(goal, run=())
@@ -230,20 +229,6 @@ class Mover:
             self._ports.log.event("leaving-failed", error.message, operation=entry.id)
         except Interrupted:
             return
-
-    def _leaving_goal(self, observation: Observation, entry: Operation) -> Goal | None:
-        serving = observation.serving()
-        # With the fence down a root is in place, or nothing was taken away yet.
-        settled = observation.runtime_runs or not observation.fence_up
-        if serving.dead and settled:
-            return None
-        if settled or (serving.device is not None and not serving.dead):
-            root = source_of(observation)
-            return Goal(root=root, device=serving.device, run=entry.ran_before)
-        back = planner.goal_back(observation, entry)
-        if back is None and Fallback.INTERNAL in self._role.fallback:
-            return Goal(root=INTERNAL_ROOT, device=None, run=entry.ran_before)
-        return back
 
     async def _forward(self, operation: Operation, plan: Plan) -> Operation:
         try:

@@ -11,7 +11,7 @@ import pytest
 from nodestoraged.core import planner
 from nodestoraged.core.sections import Goal, source_of, units_to_restore
 from nodestoraged.model import datasteps, steps
-from nodestoraged.model.config import DataPolicy, Hooks
+from nodestoraged.model.config import DataPolicy, Fallback, Hooks
 from nodestoraged.model.copy import CopyPass
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.mount import MountTable
@@ -241,6 +241,40 @@ def test_there_is_no_way_back_to_what_is_gone_dead_or_never_was():
     assert planner.goal_back(world(BLUE), entry(source=root_of(BLUE))) is None
     stopped = entry(OperationKind.BIND, source=NO_ROOT)
     assert planner.goal_back(world(BLUE), stopped) is None
+
+
+DEAD = (Setback(incarnation=BLUE.incarnation, reason=Reason.HUNG),)
+UP = {"units": STOPPED, "fence_up": True}
+TO_GREEN = entry(OperationKind.SWITCHOVER, source=root_of(BLUE), target=root_of(GREEN))
+INSIDE = Goal(root=INTERNAL_ROOT, device=None, run=TO_GREEN.ran_before)
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        # Nothing was stopped yet, or all runs again: what serves goes on serving.
+        (world(BLUE, GREEN, active=BLUE, fence_up=True), BLUE),
+        (world(BLUE, GREEN, active=GREEN, units=STOPPED), GREEN),
+        (world(BLUE, active=BLUE, fence_up=True, setbacks=DEAD), None),
+        # Between the stop and the start: what is in place, or what was.
+        (world(BLUE, GREEN, active=GREEN, **UP), GREEN),
+        (world(BLUE, GREEN, **UP), BLUE),
+        # What was is gone, or dies in its place.
+        (world(GREEN, **UP), INSIDE),
+        (world(BLUE, active=BLUE, setbacks=DEAD, **UP), INSIDE),
+    ],
+)
+def test_a_daemon_that_goes_leaves_a_root_in_place(left, expected):
+    goal = planner.goal_left(left, ROLE, TO_GREEN)
+    if expected in (BLUE, GREEN):
+        expected = Goal(root=root_of(expected), device=expected, run=TO_GREEN.ran_before)
+    assert goal == expected
+
+
+def test_a_daemon_that_goes_leaves_nothing_to_the_internal_root_where_that_is_forbidden():
+    strict = replace(ROLE, fallback=(Fallback.STANDBY,))
+    assert planner.goal_left(world(GREEN, **UP), strict, TO_GREEN) is None
+    assert planner.goal_left(world(BLUE, GREEN, **UP), strict, TO_GREEN).device == BLUE
 
 
 def test_somebody_elses_mount_on_the_root_is_never_taken_off():
