@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from nodestoraged.core.resolve import PREFIX_MIN
 from nodestoraged.core.select import SYSTEM_TARGETS
 from nodestoraged.core.sizes import gibibytes, size
-from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.disk import Disk, Part, PrepareRequest
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
 from nodestoraged.model.mount import Mount, MountTable
@@ -27,14 +26,13 @@ __all__ = ["Surroundings", "find", "refusal"]
 class Surroundings:
     """What a disk is judged by beside itself.
 
-    `root` is the runtime's root.  `in_use` are the numbers of devices that carry the running
-    system in ways which the mount table does not tell (swap, the disks below LVM or RAID).
+    `root` is the runtime's root.  Disks below LVM or RAID have holders; of swap only the kernel
+    knows, and refuses whoever opens such a disk to write a new table.
     """
 
     mounts: MountTable
     root: str
     minimum_size_bytes: int
-    in_use: frozenset[DeviceNumber] = frozenset()
 
 
 def find(word: str, disks: tuple[Disk, ...], registry: Registry | None = None) -> Disk:
@@ -111,11 +109,12 @@ def _system(disk: Disk, _request: PrepareRequest, around: Surroundings) -> Reque
     covering = around.mounts.covering(_parent(around.root))
     if covering is not None and _is_of(covering, disk):
         told.append(covering.target)
-    used = around.in_use.intersection(disk.numbers)
-    if not told and not used:
+    if not told:
         return None
-    what = f"it is mounted on {', '.join(dict.fromkeys(told))}" if told else "the system uses it"
-    return _refused(Reason.SYSTEM_DISK, f"{disk.devnode} is a disk of this system: {what}")
+    where = ", ".join(dict.fromkeys(told))
+    return _refused(
+        Reason.SYSTEM_DISK, f"{disk.devnode} is a disk of this system: it is mounted on {where}"
+    )
 
 
 def _parent(path: str) -> str:

@@ -114,7 +114,6 @@ def reason(disk: Disk, request: PrepareRequest = WIPE, where: Surroundings | Non
         (around("/boot", number=DeviceNumber(8, 16)), "SystemDisk"),
         (around("/var"), "SystemDisk"),
         (around("/var/lib"), "SystemDisk"),
-        (replace(around(), in_use=frozenset({DeviceNumber(8, 17)})), "SystemDisk"),
         (around(ROOT), "Active"),
         (around("/mnt/data", ROOT), "Active"),
         (around("/mnt/data"), "MountedElsewhere"),
