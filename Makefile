@@ -58,7 +58,7 @@ MACHINES := -n 2 --dist load --maxschedchunk 1
 
 .PHONY: test-vm
 test-vm: venv ## The installed package on every kind of node, in virtual machines
-	$(PYTHON) -m pytest $(MACHINES) -m vm --durations=12 tests/vm
+	$(PYTHON) -m pytest $(MACHINES) -m vm --durations=60 tests/vm
 
 .PHONY: test-fast
 test-fast: venv ## What needs neither real devices nor a VM

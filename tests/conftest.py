@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.fakes.once import made_once
+from tests.fakes.packages import build_deb
 
 _HERE = Path(__file__).parent
 #: A unit test that takes longer waits for something that it should not.
@@ -64,20 +64,8 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def deb(shared_directory: Path) -> Path:
     """The Debian package, built from the tree as it stands."""
-    (found,) = made_once(shared_directory / "deb", _build_deb).iterdir()
+    (found,) = made_once(shared_directory / "deb", build_deb).iterdir()
     return found
-
-
-def _build_deb(out: Path) -> None:
-    out.mkdir()
-    done = subprocess.run(
-        [_HERE.parent / "packaging" / "deb" / "build", out],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.fail(f"no package:\n{done.stdout}{done.stderr}", pytrace=False)
 
 
 @pytest.fixture

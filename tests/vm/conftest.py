@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.once import made_once
-from tests.fakes.rpms import build_rpms
+from tests.fakes.packages import build_bundle, build_rpms
 from tests.vm.harness.flavour import Flavour, flavour_of
 from tests.vm.harness.image import Image
 from tests.vm.harness.machine import Machine
@@ -35,10 +35,11 @@ _DEFAULT_SUITES = ("trixie", "bookworm")
 # A machine that hangs is cut off by the harness before this.
 _TEST_SECONDS = 900
 _LONG = frozenset(
-    f"test_{what}" for what in ("boot", "everywhere", "migration", "package_life", "podman")
+    f"test_{what}" for what in ("boot", "everywhere", "loss", "migration", "package_life", "podman")
 )
-#: Recipes whose nodes get the RPM; the others get the Debian package.
-_WITH_DNF = frozenset({"podman"})
+#: What a kind of node installs (a fixture's name), where it is not the Debian package. `installed`
+#: goes by it.
+_PACKAGES = {("podman", "containerd"): "rpm", ("trixie", "k3s"): "bundle"}
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -67,19 +68,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this directory `vm`, and give it time for a build and two boots.
 
-    The long ones come first: at the end no worker waits for another's.
+    The long ones come first: at the end no worker waits for another's. They go from one kind of
+    node to the next: at the start no worker waits for the installation that another makes.
     """
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.vm)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
-    items.sort(key=_vm_and_short)
+    items.sort(key=_rank)
 
 
-def _vm_and_short(item: pytest.Item) -> tuple[bool, bool]:
+def _rank(item: pytest.Item) -> tuple[bool, bool, str]:
     ours = item.path.is_relative_to(_HERE)
-    return ours, ours and item.path.stem not in _LONG
+    long = ours and item.path.stem in _LONG
+    return ours, not long, item.name.rpartition("[")[2] if long else ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -174,9 +177,18 @@ def machine(new_machine: MachinePool, booted: Saved) -> Machine:
 
 
 @pytest.fixture(scope="session")
-def rpms(shared_directory: Path) -> Path:
-    """The directory of the RPM of the tree, and of one for dnf's view of a Debian."""
-    return made_once(shared_directory / "rpms", build_rpms)
+def bundle(shared_directory: Path) -> Path:
+    """The self-contained bundle, built from the tree as it stands."""
+    (found,) = made_once(shared_directory / "bundle", build_bundle).iterdir()
+    return found
+
+
+@pytest.fixture(scope="session")
+def rpm(shared_directory: Path) -> Path:
+    """The RPM, built from the tree as it stands; beside it what dnf has to know of a Debian."""
+    out = made_once(shared_directory / "rpms", build_rpms)
+    (found,) = out.glob("nodestoraged-*.noarch.rpm")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -193,23 +205,18 @@ def installed(
         made = machine_pool(booted)
         made.resume()
         node = Node(made, flavour)
-        if booted.image.recipe in _WITH_DNF:
-            _install_rpm(node, request.getfixturevalue("rpms"))
-        else:
-            node.install(request.getfixturevalue("deb"))
+        kind = _PACKAGES.get((booted.image.recipe, flavour.name), "deb")
+        package: Path = request.getfixturevalue(kind)
+        if kind == "rpm":
+            made.put(package.with_name("debian-names.rpm"), "/root/debian-names.rpm")
+            made.ssh("dnf install -y /root/debian-names.rpm", timeout=300)
+        node.install(package)
         node.wait_phase("INTERNAL")
         made.save(place)
         machine_pool.close()
 
     place = made_once(shared_directory / f"installed-{booted.directory.name}", make)
     return replace(booted, directory=place)
-
-
-def _install_rpm(node: Node, rpms: Path) -> None:
-    node.machine.put(rpms / "debian-names.rpm", "/root/debian-names.rpm")
-    node.machine.ssh("dnf install -y /root/debian-names.rpm", timeout=300)
-    (package,) = rpms.glob("nodestoraged-*.noarch.rpm")
-    node.install(package)
 
 
 @pytest.fixture

@@ -16,6 +16,9 @@ _DAEMON: Final = "nodestoraged"
 class Init(Protocol):
     """One init system. Units are named without suffix."""
 
+    #: The command that starts the daemon under test, now and at each boot.
+    enable: str
+
     def pid(self, unit: str) -> int:
         """The main process of a unit, 0 if it does not run."""
 
@@ -37,6 +40,8 @@ class Init(Protocol):
 
 class Systemd:
     """systemd."""
+
+    enable = f"systemctl enable --now {_DAEMON}"
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -69,6 +74,8 @@ class Systemd:
 
 class OpenRC:
     """OpenRC, its services under supervise-daemon, each with a log of its own."""
+
+    enable = f"rc-update add {_DAEMON} && rc-service {_DAEMON} start"
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

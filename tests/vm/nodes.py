@@ -23,10 +23,11 @@ ROOT = CONTAINERD.root
 POLL_SECONDS = 0.5
 #: A busy daemon may be slow; one that hangs is a failure.
 ANSWER_SECONDS = 30.0
-#: -y: nobody is there to be asked.
+#: The first of the two commands, by the package's suffix. -y: nobody is there to be asked.
 _INSTALL = {
-    ".deb": "apt install -y ./nodestoraged_*_all.deb && nodestoragectl status",
-    ".rpm": "dnf install -y ./nodestoraged-*.noarch.rpm && systemctl enable --now nodestoraged",
+    ".deb": "apt install -y ./nodestoraged_*_all.deb",
+    ".rpm": "dnf install -y ./nodestoraged-*.noarch.rpm",
+    ".gz": "tar -xzf nodestoraged-*-bundle-*.tar.gz && nodestoraged-*-bundle-*/install.sh",
 }
 _DROP_IN = "/etc/nodestoraged/conf.d/10-test.toml"
 
@@ -47,7 +48,9 @@ class Node:
         before = self.life()
         self.machine.put_text(config, _DROP_IN)
         self.machine.put(package, f"/root/{package.name}")
-        self.machine.ssh(f"cd /root && {_INSTALL[package.suffix]}", timeout=300)
+        # Debian's enables and starts it.
+        then = "nodestoragectl status" if package.suffix == ".deb" else self.init.enable
+        self.machine.ssh(f"cd /root && {_INSTALL[package.suffix]} && {then}", timeout=300)
         assert self.active("nodestoraged") == "active"
         assert self.life() == before
 

@@ -103,8 +103,7 @@ def test_a_second_stick_stands_by_and_the_verbs_move_the_root(
 
 
 def test_newest_moves_to_the_stick_that_came_in_last(node: Node, new_stick: StickBox) -> None:
-    blue, xfs = new_stick("BLUE01"), new_stick("XFS001", fstype="xfs", label="images")
-    node.bind(blue, "blue")
+    node.bind(new_stick("BLUE01"), "blue")
     node.configure(FLOOR + 'collision = "newest"\ntrust = "label"\n')
     # Its file system label is another one: the GPT partition name makes it a candidate.
     xfs = new_stick("XFS002", fstype="xfs", label="images", partlabel="containerd-opt")

@@ -1,4 +1,7 @@
-"""A stick that fstab mounts comes into our care: told, adopted, and at no pod's cost."""
+"""A stick that fstab mounts comes into our care: told, adopted, and at no pod's cost.
+
+The package is the bundle, removed at the end while the stick serves.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,23 @@ from tests.vm.nodes import Node
 SUITES = ("openrc",)
 FLAVOURS = ("k3s-agent",)
 
+#: What the removal of a bundle leaves: settings, state and the log.
+_LEFT = {
+    "/etc/conf.d/nodestoraged",
+    "/etc/nodestoraged",
+    "/var/lib/nodestoraged",
+    "/var/log/nodestoraged",
+    "/var/log/nodestoraged/nodestoraged.log",
+}
+
 
 def test_a_line_in_fstab_is_told_and_its_stick_adopted_without_stopping_a_pod(
-    bare_node: Node, deb: Path, new_stick: StickBox
+    bare_node: Node, bundle: Path, new_stick: StickBox
 ) -> None:
     node, blue = bare_node, new_stick("BLUE01")
     devnode = _mount_by_hand(node, blue)
     before = (node.pod_tasks(), node.pid(node.flavour.runtime), node.mounted())
-    node.install(deb, "")  # k3s imports its images at each start, on whatever root
+    node.install(bundle, "")  # k3s imports its images at each start, on whatever root
     role = node.wait_phase("BOUND")
     assert role["reason"] == "MountedByOthers"
     remedy = _remedy(node)
@@ -37,6 +49,18 @@ def test_a_line_in_fstab_is_told_and_its_stick_adopted_without_stopping_a_pod(
     assert (role["reason"], role["active"]["serial"]) == ("SlotProven", blue.serial)
     assert len(node.mounted()) == 1
     node.wait_pods()
+    _the_bundle_goes_and_the_node_runs_on(node)
+
+
+def _the_bundle_goes_and_the_node_runs_on(node: Node) -> None:
+    """From its own directory, with nothing of ours but settings and what was remembered."""
+    node.machine.ssh("/opt/nodestoraged/uninstall.sh", timeout=300)
+    assert node.mounted() == []
+    node.wait_pods()
+    assert node.active(node.flavour.runtime) == "active"
+    found = node.machine.ssh("find / -xdev -name '*nodestoraged*' -not -path '/root/*'").stdout
+    assert set(found.split()) == _LEFT
+    assert node.init.failed() == ""
 
 
 def _pods_of_a_stopped_k3s_are_ended_before_a_switch(node: Node) -> None:
