@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 
-from nodestoraged.api.client import CallFailed
+from nodestoraged.api.client import CallFailed, Unreachable
 from nodestoraged.cli import exits, health
 from nodestoraged.cli.fields import Json, entries, obj, text
-from nodestoraged.cli.render import as_json, as_jsonl, clear_screen, out
-from nodestoraged.cli.session import connect, roles_of, status_of
+from nodestoraged.cli.render import as_json, as_jsonl, clear_screen, out, say
+from nodestoraged.cli.session import RETRY_SECONDS, connect, is_away, roles_of, status_of
 from nodestoraged.cli.verb import format_option, role_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from nodestoraged.cli.verb import Arguments, Declares
 
 __all__ = ["VERBS"]
@@ -30,17 +32,33 @@ def _status_arguments(parser: Declares) -> None:
 
 def _status(args: Arguments) -> int:
     role = args.role_name or args.role
+    if args.watch:
+        return _watch(args, role)
     with connect(args) as client:
-        if args.watch:
-            client.wait_at_most(None)
-            for reply in client.stream("GetStatus"):
-                if args.output in ("table", "wide"):
-                    clear_screen()
-                _show_status(obj(reply, "status"), role, args.output)
-            return exits.OK
         status = status_of(client)
     roles = _show_status(status, role, args.output)
     return health.exit_code(roles) if args.exit_code else exits.OK
+
+
+def _watch(args: Arguments, role: str | None) -> NoReturn:
+    """Until Ctrl-C.  A daemon that goes is waited for; one that never was there is not."""
+    seen = told = False
+    while True:
+        try:
+            with connect(args) as client:
+                client.wait_at_most(None)
+                for reply in client.stream("GetStatus"):
+                    if args.output in ("table", "wide"):
+                        clear_screen()
+                    _show_status(obj(reply, "status"), role, args.output)
+                    seen, told = True, False
+        except (Unreachable, CallFailed) as error:
+            if not (seen and is_away(error)):
+                raise
+            if not told:
+                say("nodestoraged does not answer; waiting for it")
+            told = True
+        time.sleep(RETRY_SECONDS)
 
 
 def _show_status(status: Json, role: str | None, form: str) -> list[Json]:

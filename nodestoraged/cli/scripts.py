@@ -9,7 +9,7 @@ from nodestoraged.cli import exits
 from nodestoraged.cli.fields import Json, obj, text
 from nodestoraged.cli.health import PHASES
 from nodestoraged.cli.render import out
-from nodestoraged.cli.session import connect, roles_of, status_of
+from nodestoraged.cli.session import RETRY_SECONDS, connect, is_away, roles_of, status_of
 from nodestoraged.cli.verb import role_option
 
 TYPE_CHECKING = False
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from nodestoraged.cli.verb import Arguments, Declares
 
 __all__ = ["VERBS"]
-
-_RETRY_SECONDS = 0.5
 
 
 def _is_bound_arguments(parser: Declares) -> None:
@@ -57,15 +55,13 @@ def _wait(args: Arguments) -> int:
         try:
             if _watch(args, phase, end):
                 return exits.OK
-        except Unreachable:
-            pass  # absent, restarting, or silent until our time was over
-        except CallFailed as error:
-            if error.parameters.get("exitCode") != exits.UNREACHABLE:
+        except (Unreachable, CallFailed) as error:
+            if not is_away(error):  # or silent until our time was over
                 raise
         left = _left(end)
         if left is not None and left <= 0:
             raise exits.StopError(exits.TIMEOUT, f"not {phase} within {args.timeout:g} s")
-        time.sleep(_RETRY_SECONDS if left is None else min(_RETRY_SECONDS, left))
+        time.sleep(RETRY_SECONDS if left is None else min(RETRY_SECONDS, left))
 
 
 def _watch(args: Arguments, phase: str, end: float | None) -> bool:

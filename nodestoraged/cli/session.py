@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from nodestoraged.cli.verb import Arguments
 
 __all__ = [
-    "calls_explained", "connect", "only_role", "roles_of", "status_of", "unreachable_hint",
+    "RETRY_SECONDS", "calls_explained", "connect", "is_away", "only_role", "roles_of", "status_of",
+    "unreachable_hint",
 ]  # fmt: skip
 
 GROUP = "nodestorage"
+#: How soon a daemon that is away is asked again.
+RETRY_SECONDS = 0.5
 
 
 class calls_explained:  # noqa: N801 - used like contextlib's functions, without loading contextlib
@@ -47,6 +50,13 @@ class calls_explained:  # noqa: N801 - used like contextlib's functions, without
 def connect(args: Arguments) -> Client:
     """A connection to the daemon."""
     return Client(args.socket)
+
+
+def is_away(error: Unreachable | CallFailed) -> bool:
+    """True if nobody answers now, and somebody may again: absent, going, or not there yet."""
+    if isinstance(error, CallFailed):
+        return error.parameters.get("exitCode") == exits.UNREACHABLE
+    return True
 
 
 def status_of(client: Client) -> Json:

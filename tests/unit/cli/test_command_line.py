@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import nodestoraged.cli
 import tests
 from nodestoraged.api import client as api_client
-from nodestoraged.cli import history, main, session, verb
+from nodestoraged.cli import exits, history, main, session, verb
 from nodestoraged.cli.exits import StopError
 from nodestoraged.model.errors import NotFoundError, RefusedError
 from tests.unit.api.fake_service import RunningServer, running
@@ -641,3 +642,36 @@ def test_watch_shows_it_again_on_each_change(server: RunningServer) -> None:
         second = json.loads(watching.stdout.readline())
         watching.terminate()
     assert second["generation"] == first["generation"] + 1
+
+
+def test_watch_goes_on_after_a_restart_of_the_daemon(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    program = [sys.executable, "-m", "nodestoraged.cli", "status", "--watch", "-o", "jsonl"]
+    environment = os.environ | {verb.SOCKET_VARIABLE: str(path)}
+    with contextlib.ExitStack() as stack:
+        with running(path):
+            watching = stack.enter_context(
+                subprocess.Popen(
+                    program,
+                    cwd=_CLI.parent.parent,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+            )
+            stack.callback(watching.terminate)
+            assert watching.stdout is not None
+            assert watching.stderr is not None
+            assert json.loads(watching.stdout.readline())["roles"] == []
+        assert watching.stderr.readline() == b"nodestoraged does not answer; waiting for it\n"
+        with running(path) as again:
+            json.loads(watching.stdout.readline())
+            again.bump(roles=[{"name": "containerd"}])
+            assert json.loads(watching.stdout.readline())["roles"] == [{"name": "containerd"}]
+
+
+def test_watch_of_a_daemon_that_is_not_there_ends_with_5(
+    nobody: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["status", "--watch"]) == exits.UNREACHABLE
+    assert "does not answer" in capsys.readouterr().err
