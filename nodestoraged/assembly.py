@@ -84,7 +84,7 @@ def ports_of(role: RoleConfig, shared: Shared, journal: Journal) -> Ports:
         copier=_copier(shared),
         services=shared.services,
         fence=FileFence(shared.fence),
-        runtime=_runtime(role, shared),
+        runtime=_runtime(shared),
         kubelet=LocalKubelet(),
         hooks=ProgramHooks(),
         journal=journal,
@@ -113,9 +113,9 @@ def _copier(shared: Shared) -> TransientCopier:
     return TransientCopier(systemd=shared.transient)
 
 
-def _runtime(role: RoleConfig, shared: Shared) -> RuntimeByDialect:
+def _runtime(shared: Shared) -> RuntimeByDialect:
     """Who speaks to the runtime; a command of podman's needs rights that we gave up."""
-    parts = (shared.children, shared.clock, role.floor_images, shared.state / "images")
+    parts = (shared.children, shared.clock, shared.state / "images")
     launcher = shared.launcher
     alone = AloneRuntime(
         systemd=shared.transient, launcher=() if launcher is None else launcher.containerd

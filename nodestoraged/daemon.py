@@ -13,6 +13,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
@@ -42,6 +43,8 @@ from nodestoraged.ports import Notifier, Ports
 
 #: A mount storm (kubelet makes one mount per volume) wakes us at most this often.
 MOUNT_QUIET_SECONDS = 1.0
+#: Keys of [daemon] that decide how its parts are put together.
+AT_START = ("services", "commands", "mount_namespace")
 EXIT_FAILED, EXIT_LOCKED = 1, 75
 
 
@@ -59,6 +62,7 @@ class Daemon:
         launcher: Launcher | None = None,
     ) -> None:
         self._config = config
+        self._at_start = config.daemon
         self._launcher = launcher
         self._root = root
         self._run = run
@@ -231,9 +235,22 @@ class Daemon:
         for role in loaded.config.roles:
             known[role.name].configure(role, loaded.config.daemon, profiles[role.name])
         self._config = loaded.config
-        self._events.event("config", "reloaded")
+        text = "the configuration is reloaded"
+        if later := self._later(profiles):
+            text += f"; restart the daemon for {', '.join(later)} (what runs goes on running)"
+        self._events.event("config", text)
         self._wake()
-        return "the configuration is reloaded"
+        return text
+
+    def _later(self, profiles: Mapping[str, RuntimeProfile]) -> list[str]:
+        """What is configured now and cannot be in force before the daemon's next start."""
+        new, old = self._config.daemon, self._at_start
+        changed = [f"daemon.{key}" for key in AT_START if getattr(new, key) != getattr(old, key)]
+        return changed + [
+            f"the root of role {one.role.name}"
+            for one in self._reconcilers
+            if one.memory.profile.root != profiles[one.role.name].root
+        ]
 
     def _report(self, text: str, error: BaseException | None) -> None:
         self._events.event("api", f"{text}: {error}" if error else text)

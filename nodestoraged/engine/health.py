@@ -53,7 +53,9 @@ class Health:
         self.internal_space: tuple[int, int] | None = None
 
     def configure(self, role: RoleConfig) -> None:
-        """`role` counts from now on."""
+        """`role` counts from now on; other floor images are kept by the next pass."""
+        if role.floor_images != self._role.floor_images:
+            self.expire()
         self._role = role
 
     @property

@@ -69,6 +69,16 @@ class Inspector:
                 self._memory.inspections[incarnation] = known
             return known
 
+    def forget(self) -> None:
+        """What an idle stick said is asked anew: an operation may have written it."""
+        table = self._ports.mounts.read()
+        # What still lies aside cannot be asked, and what was written to it last is known.
+        mounted = (table.at(self._memory.profile.root), table.at(self._memory.aside))
+        kept = {mount.number for mount in mounted if mount is not None}
+        for incarnation in list(self._memory.inspections):
+            if incarnation.number not in kept:
+                del self._memory.inspections[incarnation]
+
     def _lately(self, incarnation: Incarnation) -> bool:
         """True if it is known what it says, or was tried in vain a moment ago."""
         known = self._memory.inspections.get(incarnation)

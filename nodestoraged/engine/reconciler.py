@@ -69,6 +69,7 @@ class Reconciler:
         self.daemon = daemon
         place = f"{aside}-{role.name}"
         self.memory = Memory(profile=profile, aside=place, workbench=f"{place}-bench")
+        ports.runtime.configure(role)
         self.effects = Effects(ports, role, daemon, self.memory)
         self.health = Health(ports, role, self.memory, self.effects)
         self.face = Face(ports, role, daemon, self.memory, self.effects, self.health, changed)
@@ -95,6 +96,7 @@ class Reconciler:
 
         The root's path cannot change under a live daemon, so the profile's root is kept.
         """
+        self.ports.runtime.configure(role)
         self.role, self.daemon = role, daemon
         self.memory.profile = replace(profile, root=self.memory.profile.root)
         for part in (self.effects, self.health, self.mover, self.workbench, self.preparer):
@@ -248,7 +250,7 @@ class Reconciler:
             self.busy = False
             # What the operation proved is verified by a second reading of the settled node.
             self.health.expire()
-            self._forget_inspections()
+            self.inspector.forget()
         # The end of an operation and the phase that it led to are published as one.
         await self.health.look_at_kubelet()
         settled = await self.observe()
@@ -258,16 +260,6 @@ class Reconciler:
             await self._rest(settled)
         elif settled.entry is not None:
             self._show(settled, candidates, following)
-
-    def _forget_inspections(self) -> None:
-        """What an idle stick said is asked anew: an operation may have written it."""
-        table = self.ports.mounts.read()
-        # What still lies aside cannot be asked, and what was written to it last is known.
-        mounted = (table.at(self.memory.profile.root), table.at(self.memory.aside))
-        kept = {mount.number for mount in mounted if mount is not None}
-        for incarnation in list(self.memory.inspections):
-            if incarnation.number not in kept:
-                del self.memory.inspections[incarnation]
 
     def _acts(self, decision: Decision, observation: Observation) -> bool:
         if isinstance(decision, KeepStopped):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.proof import ProofReading, RuntimeReading
 from nodestoraged.model.runtime import RuntimeProfile, Unit
 
@@ -59,6 +60,10 @@ class Fence(Protocol):
 
 class Runtime(Protocol):
     """The container runtime behind its socket, asked in a child that lives for one operation."""
+
+    def configure(self, role: RoleConfig) -> None:
+        """`role` is how it is configured from now on: its floor images are kept and brought."""
+        ...
 
     async def open(self, profile: RuntimeProfile) -> None:
         """The child that speaks gRPC is warm: nothing more has to be imported."""

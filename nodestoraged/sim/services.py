@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.proof import ProofReading, RuntimeReading
 from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
@@ -96,6 +97,11 @@ class SimRuntime:
     def __init__(self, world: World) -> None:
         self._world = world
         world.client_runs = False  # it dies with its daemon
+        self._floor = frozenset[str]()
+
+    def configure(self, role: RoleConfig) -> None:
+        """The floor images beside the sandbox image."""
+        self._floor = frozenset(role.floor_images)
 
     async def open(self, profile: RuntimeProfile) -> None:
         """Warm."""
@@ -178,7 +184,7 @@ class SimRuntime:
         """The archive has what the root has."""
         self._asked()
         with self._world.effect("save-images"):
-            self._world.archive |= self._world.images() & {"pause"}
+            self._world.archive |= self._world.images() & {"pause", *self._floor}
         return "kept"
 
     def kept_images(self) -> tuple[str, ...]:

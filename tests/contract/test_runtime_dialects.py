@@ -71,7 +71,7 @@ def ask(
     worker = Worker(database=row.dialect is Dialect.CONTAINERD)
 
     async def main() -> T:
-        runtime = ContainerdRuntime(worker, RealClock(), (), base / "images")  # type: ignore[arg-type]
+        runtime = ContainerdRuntime(worker, RealClock(), base / "images")  # type: ignore[arg-type]
         try:
             return await question(runtime, profile)
         finally:

@@ -251,7 +251,7 @@ def test_pods_that_a_stopped_k3s_left_are_emptied_by_its_containerd_alone(k3s: K
         children = Children()
         await children.start()
         try:
-            runtime = ContainerdRuntime(children, RealClock(), (), k3s.base / "archive")
+            runtime = ContainerdRuntime(children, RealClock(), k3s.base / "archive")
             return await runtime.empty_alone(profile, grace_seconds=1, deadline_seconds=60)
         finally:
             await children.close()

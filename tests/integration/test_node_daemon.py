@@ -106,15 +106,26 @@ def test_a_set_key_is_in_the_local_file_and_in_force_after_a_reload(node: DemoNo
     node.start_daemon()
     stick = node.plug("blue")
     node.until(lambda: candidate(node, stick.devnode) == "waiting NotEnrolled")
-    done = node.ctl(
-        "config", "set", "role.containerd.trust", "none", "--root", str(node.base / "etcroot"),
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    set_key(node, "role.containerd.trust", "none")
     local = node.base / "etcroot/etc/nodestoraged/conf.d/90-local.toml"
     assert "none" in local.read_text()
     os.kill(node.daemon_pid, signal.SIGHUP)  # with another root than /, the command asks nobody
     node.until(lambda: candidate(node, stick.devnode) == "waiting TrustNone")
+    assert "restart the daemon" not in log_of(node)
+    set_key(node, "daemon.mount_namespace", "host")
+    set_key(node, "role.containerd.profile.root", f"{node.base}/elsewhere")
+    os.kill(node.daemon_pid, signal.SIGHUP)
+    node.until(
+        lambda: (
+            "restart the daemon for daemon.mount_namespace, the root of role containerd"
+            in log_of(node)
+        )
+    )
+
+
+def set_key(node: DemoNode, key: str, value: str) -> None:
+    """`config set`, in the files of the node."""
+    node.ctl("config", "set", key, value, "--root", str(node.base / "etcroot"))
 
 
 @on_a_node()

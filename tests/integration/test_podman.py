@@ -17,6 +17,7 @@ from nodestoraged.adapters.clock import RealClock
 from nodestoraged.adapters.runtimes.podman import PodmanRuntime
 from nodestoraged.core.verify import verify
 from nodestoraged.linux import process
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.proof import Link, ProofReading
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
@@ -65,7 +66,6 @@ class Bench:
         self.runtime = PodmanRuntime(
             worker.children,
             RealClock(),
-            (APP_REFERENCE,),
             base / "archive",
             podman=(
                 *("nsenter", "-m", "-t", str(worker.pid), "env"),
@@ -74,6 +74,7 @@ class Bench:
                 *("podman", "--log-level", "error"),
             ),
         )
+        self.runtime.configure(RoleConfig(name="podman", floor_images=(APP_REFERENCE,)))
         self.app = str(write_default_archives(base)[1])
 
     def podman(self, *words: str, code: int = 0) -> str:

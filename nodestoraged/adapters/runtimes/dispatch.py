@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from nodestoraged.adapters.runtimes.podman import PodmanRuntime
 from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.proof import ProofReading, RuntimeReading
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
 from nodestoraged.ports import Runtime
@@ -23,6 +24,11 @@ class RuntimeByDialect:
 
     def _of(self, profile: RuntimeProfile) -> Runtime:
         return self._podman if profile.dialect is Dialect.PODMAN else self._containerd
+
+    def configure(self, role: RoleConfig) -> None:
+        """Both know: the row may change with it."""
+        self._containerd.configure(role)
+        self._podman.configure(role)
 
     async def open(self, profile: RuntimeProfile) -> None:
         """Nothing more has to be imported or started to ask."""

@@ -20,6 +20,7 @@ from nodestoraged.adapters.runtimes.podman_images import PodmanImages
 from nodestoraged.adapters.runtimes.podman_info import PodmanInfo
 from nodestoraged.adapters.runtimes.podman_links import PodmanLinks
 from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.proof import ProofReading, RuntimeReading
 from nodestoraged.model.runtime import RuntimeProfile
@@ -49,7 +50,6 @@ class PodmanRuntime:
         self,
         children: Children,
         clock: Clock,
-        floor_images: tuple[str, ...] = (),
         archive: Path = DIRECTORY,
         *,
         podman: Sequence[str] = ("podman",),
@@ -57,10 +57,14 @@ class PodmanRuntime:
     ) -> None:
         self._children = children
         self._clock = clock
-        self._floor = floor_images
+        self._floor: tuple[str, ...] = ()
         self._images = PodmanImages(self.run, archive / "podman")
         self._podman = tuple(podman)
         self._transient = transient
+
+    def configure(self, role: RoleConfig) -> None:
+        """Its floor images count from now on."""
+        self._floor = role.floor_images
 
     async def open(self, profile: RuntimeProfile) -> None:
         """Nothing has to be warm."""

@@ -12,6 +12,7 @@ from nodestoraged.adapters.runtimes.links import LinkReader, or_none
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
 from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY, SandboxImages, full_name
 from nodestoraged.adapters.runtimes.session import RuntimeSession
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import RuntimeStatus
 from nodestoraged.model.proof import ProofReading, RuntimeReading
@@ -32,16 +33,19 @@ class ContainerdRuntime:
         self,
         children: Children,
         clock: Clock,
-        floor_images: tuple[str, ...] = (),
         archive: Path = DIRECTORY,
         alone: AloneRuntime | None = None,
     ) -> None:
         self._children = children
         self._clock = clock
-        self._floor = floor_images
+        self._floor: tuple[str, ...] = ()
         self._archive = archive
         self._alone = alone or AloneRuntime(systemd=False)
         self._session: RuntimeSession | None = None
+
+    def configure(self, role: RoleConfig) -> None:
+        """Its floor images count from now on."""
+        self._floor = role.floor_images
 
     async def open(self, profile: RuntimeProfile) -> None:
         """The child is warm; a call after this imports nothing."""

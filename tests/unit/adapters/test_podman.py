@@ -15,6 +15,7 @@ from nodestoraged.adapters.runtimes import podman as module
 from nodestoraged.adapters.runtimes.dispatch import RuntimeByDialect
 from nodestoraged.adapters.runtimes.podman import PodmanRuntime
 from nodestoraged.core.verify import verify
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.proof import Link, RuntimeReading
@@ -135,8 +136,12 @@ def children() -> FakeChildren:
     return FakeChildren()
 
 
-def made(children: FakeChildren, archive: Path, **options: object) -> PodmanRuntime:
-    return PodmanRuntime(children, RealClock(), archive=archive, **options)  # type: ignore[arg-type]
+def made(
+    children: FakeChildren, archive: Path, floor: tuple[str, ...] = (), *, transient: bool = False
+) -> PodmanRuntime:
+    runtime = PodmanRuntime(children, RealClock(), archive, transient=transient)  # type: ignore[arg-type]
+    runtime.configure(RoleConfig(name="podman", floor_images=floor))
+    return runtime
 
 
 @pytest.fixture
@@ -348,7 +353,7 @@ def test_in_a_unit_of_its_own_podman_ends_with_its_deadline(
 def test_floor_images_are_kept_once_and_come_back(
     podman: FakePodman, children: FakeChildren, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = made(children, tmp_path, floor_images=("localhost/app:1", "localhost/none:1"))
+    runtime = made(children, tmp_path, ("localhost/app:1", "localhost/none:1"))
 
     async def answer(argv: Sequence[str], *, deadline_seconds: float) -> Finished:
         podman.asked.append(tuple(argv))
@@ -379,7 +384,7 @@ def _write(path: str) -> None:
 def test_an_archive_that_is_not_whole_is_none(
     podman: FakePodman, children: FakeChildren, tmp_path: Path
 ) -> None:
-    runtime = made(children, tmp_path, floor_images=("localhost/app:1",))
+    runtime = made(children, tmp_path, ("localhost/app:1",))
     (tmp_path / "podman").mkdir()
     record = {"name": "localhost/app:1", "id": "sha", "size_bytes": 7}
     (tmp_path / "podman" / "abc.json").write_text(json.dumps(record))

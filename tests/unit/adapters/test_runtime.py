@@ -13,6 +13,7 @@ from nodestoraged.adapters.runtimes import runtime as module
 from nodestoraged.adapters.runtimes.profiles import CONTAINERD
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
 from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import (
@@ -160,9 +161,9 @@ class Bench:
         self.runtime = ContainerdRuntime(
             self.children,  # type: ignore[arg-type]
             RealClock(),
-            ("localhost/app:1",),
             archive,
         )
+        self.runtime.configure(RoleConfig(name="containerd", floor_images=("localhost/app:1",)))
 
         async def opened(_socket: str) -> FakeSession:
             self.opened += 1

@@ -486,6 +486,19 @@ def test_trust_none_leaves_an_active_stick_alone_and_takes_no_other(make):
         node.ask("switch", stick=node.device("green").devnode)
 
 
+def test_floor_images_of_a_reload_are_kept_at_once_and_are_on_the_next_stick(make):
+    node = make()
+    node.world.internal_images.add("app")
+    node.settle()
+    assert node.world.archive == {"pause"}
+    node.role = make(floor_images=("app",)).role
+    node.reconciler.configure(node.role, node.daemon, node.reconciler.memory.profile)
+    node.settle()
+    assert node.world.archive == {"pause", "app"}
+    bound(node, "blue")
+    assert node.world.images() >= {"pause", "app"}
+
+
 def test_a_runtime_that_somebody_stopped_is_never_started_by_a_plug(make):
     node = make()
     node.world.registry = bound(make(), "blue").world.registry
