@@ -6,6 +6,7 @@
 #
 # Starts nothing that did not run, and stops nothing. /opt/nodestoraged/uninstall.sh removes it.
 set -eu
+umask 022
 
 DESTDIR=${DESTDIR:-}
 prefix=/opt/nodestoraged
@@ -34,10 +35,27 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-# What is not of this version any more must not be imported.
-rm -rf "$DESTDIR$prefix/${modules:?}"
-mkdir -p "$DESTDIR$prefix"
-cp -R "$here/root$prefix/." "$DESTDIR$prefix/"
+# A daemon that runs works with its own version until all of the new one is here.
+new=$DESTDIR$prefix/$modules.new
+rm -rf "$new"
+mkdir -p "$new"
+cp -R "$here/root$prefix/$modules/." "$new/"
+[ -z "${COMPILE-yes}" ] || "$python" -ISm compileall -q -s "$new" -p "$prefix/$modules" "$new"
+
+# What the version before had outside and this one has not.
+if [ -e "$DESTDIR$prefix/outside" ]; then
+    grep -vxFf "$here/root$prefix/outside" "$DESTDIR$prefix/outside" | while read -r file; do
+        case $file in
+            /etc/nodestoraged/* | /etc/conf.d/*) ;;
+            *) rm -f "$DESTDIR$file" ;;
+        esac
+    done
+fi
+(cd "$here/root$prefix" && find . -path "./$modules" -prune -o -type f -print) |
+    while read -r file; do
+        mkdir -p "$DESTDIR$prefix/${file%/*}"
+        cp "$here/root$prefix/$file" "$DESTDIR$prefix/$file"
+    done
 while read -r file; do
     case $file in
         /etc/systemd/*) [ -n "$DESTDIR" ] || [ -d /etc/systemd ] || continue ;;
@@ -59,8 +77,12 @@ ln -sf "$prefix/sbin/nodestoraged" "$DESTDIR/usr/local/sbin/nodestoraged"
 for script in bin/nodestoragectl sbin/nodestoraged lib/nodestoraged/leave; do
     sed "1s,.*,#!$python -IS," "$here/root$prefix/$script" >"$DESTDIR$prefix/$script"
 done
-[ -z "${COMPILE-yes}" ] || "$python" -ISm compileall -q -s "$DESTDIR" -p / "$DESTDIR$prefix/$modules"
 
+old=$DESTDIR$prefix/$modules.old
+rm -rf "$old"
+[ ! -e "$DESTDIR$prefix/$modules" ] || mv "$DESTDIR$prefix/$modules" "$old"
+mv "$new" "$DESTDIR$prefix/$modules"
+rm -rf "$old"
 echo "nodestoraged is in $prefix, run by $python"
 [ -z "$DESTDIR" ] || exit 0
 

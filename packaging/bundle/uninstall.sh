@@ -7,10 +7,10 @@ prefix=/opt/nodestoraged
 if [ -z "${DESTDIR:=}" ]; then
     "$prefix/lib/nodestoraged/leave"
     if [ -d /run/systemd/system ]; then
-        systemctl --quiet disable --now nodestoraged.service
+        systemctl --quiet disable --now nodestoraged.service || true
     elif [ -e /run/openrc/softlevel ]; then
         rc-service --quiet --ifstarted nodestoraged stop || true
-        rc-update --quiet del nodestoraged || true
+        rc-update --quiet --all del nodestoraged || true
     fi
     if command -v openrc-run >/dev/null; then
         "$prefix/lib/nodestoraged/openrc-fence" remove

@@ -18,6 +18,8 @@ class Init(Protocol):
 
     #: The command that starts the daemon under test, now and at each boot.
     enable: str
+    #: The command that does the contrary.
+    disable: str
 
     def pid(self, unit: str) -> int:
         """The main process of a unit, 0 if it does not run."""
@@ -42,6 +44,7 @@ class Systemd:
     """systemd."""
 
     enable = f"systemctl enable --now {_DAEMON}"
+    disable = f"systemctl disable --now {_DAEMON}"
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -76,6 +79,7 @@ class OpenRC:
     """OpenRC, its services under supervise-daemon, each with a log of its own."""
 
     enable = f"rc-update add {_DAEMON} && rc-service {_DAEMON} start"
+    disable = f"rc-update del {_DAEMON} && rc-service {_DAEMON} stop"
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

@@ -28,7 +28,7 @@ _LEFT = {
 
 
 def test_a_line_in_fstab_is_told_and_its_stick_adopted_without_stopping_a_pod(
-    bare_node: Node, bundle: Path, new_stick: StickBox
+    bare_node: Node, bundle: Path, deb: Path, new_stick: StickBox
 ) -> None:
     node, blue = bare_node, new_stick("BLUE01")
     devnode = _mount_by_hand(node, blue)
@@ -49,7 +49,17 @@ def test_a_line_in_fstab_is_told_and_its_stick_adopted_without_stopping_a_pod(
     assert (role["reason"], role["active"]["serial"]) == ("SlotProven", blue.serial)
     assert len(node.mounted()) == 1
     node.wait_pods()
+    _the_package_does_not_come_beside_the_bundle(node, deb)
     _the_bundle_goes_and_the_node_runs_on(node)
+
+
+def _the_package_does_not_come_beside_the_bundle(node: Node, deb: Path) -> None:
+    node.machine.put(deb, f"/root/{deb.name}")
+    refused = node.machine.ssh(f"dpkg -i /root/{deb.name} 2>&1", check=False, timeout=120)
+    assert refused.code != 0
+    assert "first run /opt/nodestoraged/uninstall.sh" in refused.stdout
+    assert node.machine.ssh("ls -d /usr/lib/nodestoraged", check=False).stdout == ""
+    assert node.wait_phase("BOUND")["reason"] == "SlotProven"
 
 
 def _the_bundle_goes_and_the_node_runs_on(node: Node) -> None:

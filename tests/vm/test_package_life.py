@@ -30,6 +30,7 @@ def test_installation_upgrade_removal_and_purge_while_bound(
     node.machine.put_text("mine", f"{ROOT}/keepsake")
     before = node.life()
     an_upgrade_restarts_the_daemon_only(node, deb, before)
+    an_upgrade_leaves_a_daemon_alone_that_was_taken_out(node, deb, before)
     a_removal_that_cannot_go_back_is_refused(node, before)
     a_removal_goes_back_to_internal_first(node)
     a_purge_takes_nothing_of_the_users(node)
@@ -50,6 +51,17 @@ def an_upgrade_restarts_the_daemon_only(node: Node, deb: Path, before: object) -
     packages(node, f"dpkg -i /root/{deb.name}")
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
     assert old != node.pid("nodestoraged") != 0
+    assert node.life() == before
+
+
+def an_upgrade_leaves_a_daemon_alone_that_was_taken_out(
+    node: Node, deb: Path, before: object
+) -> None:
+    node.machine.ssh(node.init.disable)
+    packages(node, f"dpkg -i /root/{deb.name}")
+    assert node.active("nodestoraged") != "active"
+    node.machine.ssh(node.init.enable)
+    assert node.wait_phase("BOUND")["active"]["name"] == "blue"
     assert node.life() == before
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,23 @@ def wait_for_decision(tmp_path: Path, *, decided: bool, timeout: str) -> str:
         capture_output=True, text=True, check=True, timeout=20,
     )  # fmt: skip
     return done.stdout
+
+
+def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
+    """OpenRC writes down that it is stopped, whatever supervise-daemon has begun."""
+    script = (OPENRC / "nodestoraged").read_text()
+    script = script.replace("/run/nodestoraged/decided", str(tmp_path / "decided"))
+    stubs = 'ebegin() { echo waiting; }; supervise-daemon() { echo "$*"; }; RC_SVCNAME=nodestoraged'
+    with subprocess.Popen(
+        ["bash", "-c", f"{stubs}\n{script}\nstart_post; echo started"],
+        stdout=subprocess.PIPE, text=True,
+    ) as waiting:  # fmt: skip
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "waiting\n"
+        time.sleep(0.5)  # the trap is set between two lines
+        waiting.terminate()
+        assert waiting.stdout.read() == "nodestoraged --stop\n"
+    assert waiting.returncode == 1
 
 
 def test_the_start_ends_with_the_decision(tmp_path: Path) -> None:

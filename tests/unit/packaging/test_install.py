@@ -105,6 +105,26 @@ def test_another_prefix_reaches_into_what_names_paths(tmp_path):
     assert not (tmp_path / "usr").exists()
 
 
+def test_a_second_installation_on_this_machine_keeps_what_was_changed(tmp_path):
+    """Without DESTDIR, every directory elsewhere; the group is there already."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("getent", "systemctl", "rc-service"):
+        (tools / name).write_text("#!/bin/sh\n")
+        (tools / name).chmod(0o755)
+    here = {"PATH": f"{tools}:{os.environ['PATH']}", "SYSCONFDIR": f"{tmp_path}/etc"}
+    where = {"DESTDIR": "", "PREFIX": f"{tmp_path}/usr", **here}
+    install(tmp_path, **where)
+    settings = [tmp_path / "etc/nodestoraged/config.toml", tmp_path / "etc/conf.d/nodestoraged"]
+    for each in settings:
+        each.write_text("# mine\n")
+    program = tmp_path / "usr/sbin/nodestoraged"
+    program.write_text("old")
+    install(tmp_path, **where)
+    assert [each.read_text() for each in settings] == ["# mine\n", "# mine\n"]
+    assert program.read_text() != "old"
+
+
 def test_uninstall_takes_its_own_files_and_leaves_changed_settings(tmp_path):
     install(tmp_path)
     (tmp_path / "etc/nodestoraged/config.toml").write_text("schema = 1\n# mine\n")

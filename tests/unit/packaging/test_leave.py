@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ _CTL = """#!/bin/sh
 echo "$*" >>"$0.calls"
 case $1 in
     status) cat "$0.status"; exit "$(cat "$0.status-code")" ;;
-    switch) exit "$(cat "$0.switch-code")" ;;
+    switch) cp "$0.after" "$0.status"; exit "$(cat "$0.switch-code")" ;;
 esac
 """
 
@@ -29,19 +30,23 @@ class Node:
     def __init__(self, top: Path) -> None:
         self.ctl = top / "bin" / "nodestoragectl"
         self.leave = top / "lib" / "nodestoraged" / "leave"
+        self.socket = top / "socket"
         self.ctl.parent.mkdir(parents=True)
         self.leave.parent.mkdir(parents=True)
         shutil.copy(LEAVE, self.leave)
         self.ctl.write_text(_CTL)
         self.ctl.chmod(0o755)
 
-    def run(self, *roles: dict, status: int = 0, switch: int = 0, **environment: str):
+    def run(self, *roles: dict, status: int = 0, switch: int = 0, after=None, **environment: str):
+        """With these roles; a switch takes them to `after`, internal if not given."""
         self._put("status", json.dumps({"roles": roles}))
+        internal = [{**one, "phase": "INTERNAL", "active": None} for one in roles]
+        self._put("after", json.dumps({"roles": internal if after is None else after}))
         self._put("status-code", str(status))
         self._put("switch-code", str(switch))
         return subprocess.run(
             [sys.executable, "-I", self.leave],
-            env={"PATH": os.environ["PATH"], **environment},
+            env={"PATH": os.environ["PATH"], "NODESTORAGE_SOCKET": str(self.socket), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -91,6 +96,33 @@ def test_a_switch_that_fails_keeps_the_package_and_says_how_to_go_on(node):
     assert done.returncode == 1
     assert "containerd is BOUND to blue and could not go back to internal" in done.stderr
     assert "set NODESTORAGED_REMOVE=leave" in done.stderr
+
+
+def test_a_switch_that_was_taken_and_led_nowhere_keeps_the_package(node):
+    """The runtime is not installed any more: nothing is moved, and the verb says no error."""
+    bound = role("BOUND", active={"name": "blue"})
+    done = node.run(bound, after=[bound])
+    assert done.returncode == 1
+    assert "containerd is BOUND to blue still" in done.stderr
+    assert "set NODESTORAGED_REMOVE=leave" in done.stderr
+    assert "switch auto" not in done.stderr
+
+
+def test_what_went_back_before_a_refusal_is_named_with_the_way_forth(node):
+    stuck = role("BOUND", "podman")
+    done = node.run(role("BOUND"), stuck, after=[role("INTERNAL"), stuck])
+    assert done.returncode == 1
+    assert "podman is BOUND still" in done.stderr
+    assert "nodestoragectl switch auto --role containerd\n" in done.stderr
+
+
+def test_a_busy_daemon_is_not_taken_for_a_dead_one(node):
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(node.socket))
+        daemon.listen(64)
+        done = node.run(role("BOUND"), status=5)
+    assert done.returncode == 1
+    assert "gave no answer for 10 s" in done.stderr
 
 
 def test_what_a_person_mounted_is_theirs(node):

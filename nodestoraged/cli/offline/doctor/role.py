@@ -82,7 +82,8 @@ def _fence(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
 
 def _fence_remedy(facts: Facts, role: RoleFacts, unit: str) -> str:
     if facts.machine.init == "openrc":
-        return "/usr/lib/nodestoraged/openrc-fence install"
+        # Its start installs the fence, wherever the package is.
+        return "rc-service nodestoraged restart"
     name, at = role.config.name, f"/etc/systemd/system/{unit}.service.d"
     return (
         f"mkdir -p {at} && printf '[Unit]\\nAfter=nodestoraged.service\\n"
