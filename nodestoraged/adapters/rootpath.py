@@ -50,6 +50,6 @@ def resolved(root: str, mounted: Collection[str] = ()) -> str:
     raise ObservationError(
         "SymlinkedRoot",
         f"{place} is a link to {target}, and a link cannot be mounted on",
-        f"stop the runtime, make {place} a directory, and use nodestoragectl switch {target} "
-        "to go on from there",
+        f"stop kubelet, remove the pods, stop the runtime, make {place} a directory, and use "
+        f"nodestoragectl switch {target} to go on from there",
     )

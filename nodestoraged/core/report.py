@@ -195,10 +195,11 @@ def attention(view: View) -> Attention | None:
             hint="nodestoragectl powerwash --containers",
         )
     if view.proof is not None and view.proof.sandbox_image_present is False:
+        ctr = view.observation.profile.ctr
         return Attention(
             reason=Reason.SANDBOX_IMAGE_MISSING,
             message=MEANINGS[Reason.SANDBOX_IMAGE_MISSING],
-            hint="ctr -n k8s.io images import FILE",
+            hint=f"{' '.join(ctr)} -n k8s.io images import FILE" if ctr else "crictl pull IMAGE",
         )
     return None
 

@@ -176,7 +176,7 @@ def _powerwash(request: Request, s: Situation) -> Answer:
         raise RefusedError(
             "WashUnknown",
             f"a powerwash knows containerd's layout, and the runtime is {profile.name}",
-            "nodestoragectl prepare, for an empty stick",
+            "nodestoragectl prepare STICK --empty, for an empty stick",
         )
     if request.tier is None:
         raise RequestError(

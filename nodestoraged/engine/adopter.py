@@ -101,7 +101,7 @@ def reclaim(ports: Ports, root: str) -> Work:
                 raise StepError(
                     "SandboxImageNotSaved",
                     "no image is archived: a fallback could start no pod without a registry",
-                    "nodestoragectl explain SandboxImageMissing",
+                    "name some in floor_images, or see nodestoragectl explain SandboxImageMissing",
                 )
         async with errand.step("what lies hidden is removed"):
             removed = await ports.roots.reclaim(root, deadline_seconds=RECLAIM_SECONDS)

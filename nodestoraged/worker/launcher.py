@@ -154,10 +154,13 @@ class _Launcher:
             _answer(job.client, code if code >= 0 else 128 - code)
 
     def _hung_up(self, fd: int) -> None:
-        """A client is gone: nobody waits for its program any more."""
-        self._poll.unregister(fd)
+        """A client is gone: nobody waits for its program any more.
+
+        Nothing, if the fd was let go by another event of the same poll.
+        """
         for job in self._jobs.values():
             if job.client is not None and job.client.fileno() == fd:
+                self._poll.unregister(fd)
                 job.client.close()
                 job.client = None
                 job.lose_client()

@@ -28,6 +28,8 @@ class OpenRcTree:
             (self.state / each).mkdir(parents=True)
         for each in ("etc/init.d", "etc/runlevels/default", "etc/runlevels/boot", "proc"):
             (self.root / each).mkdir(parents=True)
+        (self.root / "var").mkdir()
+        (self.root / "var/run").symlink_to("../run")
         (self.state / "softlevel").write_text("default")
         return self
 
@@ -50,13 +52,17 @@ class OpenRcTree:
             shutil.rmtree(self.state / "options" / name, ignore_errors=True)
             shutil.rmtree(self.state / "daemons" / name, ignore_errors=True)
 
-    def process(self, name: str, *, child: int, supervisor: int) -> None:
-        """supervise-daemon `supervisor` started `child`; both live."""
+    def process(self, name: str, *, child: int, supervisor: int, pidfile: str = "") -> None:
+        """supervise-daemon `supervisor` started `child`; both live.
+
+        The script named a `pidfile` below /run, or supervise-daemon chose its own.
+        """
+        pidfile = pidfile or f"supervise-{name}.pid"
         options = self.state / "options" / name
         options.mkdir(exist_ok=True)
         (options / "child_pid").write_text(str(child))
-        (options / "pidfile").write_text(f"/var/run/supervise-{name}.pid")
-        (self.root / f"run/supervise-{name}.pid").write_text(f"{supervisor}\n")
+        (options / "pidfile").write_text(f"/var/run/{pidfile}")
+        (self.root / "run" / pidfile).write_text(f"{supervisor}\n")
         self.live(child)
         self.live(supervisor)
 

@@ -262,6 +262,30 @@ def test_pods_that_a_stopped_k3s_left_are_emptied_by_its_containerd_alone(k3s: K
     assert not [line for line in programs if line and str(k3s.address) in line]
 
 
+def test_a_k3s_that_no_service_knows_of_keeps_its_pods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers on the socket: another containerd would only be in its way."""
+    data, address = tmp_path / "k3s", tmp_path / "sock"
+    for path in (data / "agent/etc/containerd/config.toml", data / "data/current/bin/containerd"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    root = str(data / "agent/containerd")
+    profile = replace(PROFILES["k3s"], root=root, socket=str(address))
+    monkeypatch.setattr("nodestoraged.adapters.runtimes.alone._END_SECONDS", 0.3)
+
+    async def scenario() -> None:
+        async with AloneRuntime(systemd=False).running(profile, deadline_seconds=5):
+            raise AssertionError("it ran")
+
+    with socket.socket(socket.AF_UNIX) as k3s:
+        k3s.bind(str(address))
+        k3s.listen(16)
+        with pytest.raises(StepError) as refused:
+            asyncio.run(scenario())
+    assert refused.value.reason == "RuntimeStarted"
+
+
 def test_what_is_no_k3s_is_not_run_alone(tmp_path: Path) -> None:
     profile = replace(PROFILES["k3s"], root=str(tmp_path / "agent/containerd"))
 

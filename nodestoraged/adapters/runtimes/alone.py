@@ -44,9 +44,11 @@ class AloneRuntime:
     ) -> AsyncIterator[None]:
         """containerd runs on the profile's root and socket within it, and is gone after it.
 
-        Raises StepError `PodsWithoutRuntime` for a row whose runtime cannot be run alone.
+        Raises StepError `PodsWithoutRuntime` for a row whose runtime cannot be run alone, and
+        `RuntimeStarted` if somebody goes on to answer on the socket: its pods are not ours to end.
         """
-        command = (*self._before(), *_command(profile))
+        command = (*self._before(deadline_seconds), *_command(profile))
+        await _silent(profile.socket)
         run = asyncio.create_task(run_program(command, deadline_seconds=deadline_seconds))
         try:
             yield
@@ -58,12 +60,14 @@ class AloneRuntime:
                 await run
             await _silent(profile.socket)
 
-    def _before(self) -> tuple[str, ...]:
+    def _before(self, deadline_seconds: float) -> tuple[str, ...]:
         if not self._systemd:
             return self._launcher
         description = "--description=Node storage: containerd without its k3s, to end pods"
         wait = ("systemd-run", "--quiet", "--pipe", "--wait", "--collect")
-        return (*wait, f"--unit={_UNIT}", description, "--")
+        # Whatever becomes of us, it does not keep the root for ever.
+        longest = f"--property=RuntimeMaxSec={deadline_seconds + _END_SECONDS:.0f}"
+        return (*wait, f"--unit={_UNIT}", description, longest, "--")
 
 
 def _command(profile: RuntimeProfile) -> tuple[str, ...]:
@@ -106,4 +110,8 @@ async def _silent(path: str) -> None:
             except OSError:
                 return
         await asyncio.sleep(_POLL_SECONDS)
-    raise StepError("RuntimeStarted", f"something still answers on {path}")
+    raise StepError(
+        "RuntimeStarted",
+        f"something answers on {path}, and no service of the role runs",
+        "name its service in the profile's runtime_units",
+    )

@@ -238,7 +238,8 @@ def _settings(trace: Trace, launch: Launch | None, root: Path) -> tuple[Path, ..
         moved = option(launch.arguments, "--config", "-c")
         moved = moved or launch.variable(f"{trace.prefix}_CONFIG_FILE")
     main = moved or trace.settings
-    return (files.below(root, main), *files.matching(root, f"{main}.d/*.yaml"))
+    more = [path for end in ("yaml", "yml") for path in files.matching(root, f"{main}.d/*.{end}")]
+    return (files.below(root, main), *sorted(more, key=lambda path: path.name))
 
 
 def _plain(text: str, key: str) -> str | None:

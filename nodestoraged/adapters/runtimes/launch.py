@@ -28,6 +28,7 @@ _WANTED_IN = ("/etc/systemd/system", "/usr/lib/systemd/system")
 _MASK = "/dev/null"
 _PREFIXES = "@-:+!|"  # systemd.service(5), before the path in ExecStart=
 _BRACED = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
 _COMMAND_ARGS = re.compile(r'^command_args=(?:"((?:[^"\\]|\\[\s\S])*)"|(\S*))', re.MULTILINE)
 
 
@@ -83,12 +84,15 @@ def _stem(unit: str) -> str:
 
 
 def _of_systemd(root: Path, unit: str, source: str, text: str) -> Launch:
-    parts = [text]
-    for directory in _DIRECTORIES:
-        drop_ins = files.matching(root, f"{directory}/{unit}.d/*.conf")
-        parts += [files.read_text(path) or "" for path in drop_ins]
+    # systemd.unit(5): by name, whatever the directory, and of one name the more local file.
+    drop_ins: dict[str, Path] = {}
+    for directory in reversed(_DIRECTORIES):
+        found = files.matching(root, f"{directory}/{unit}.d/*.conf")
+        drop_ins.update({path.name: path for path in found})
+    parts = [text, *(files.read_text(drop_ins[name]) or "" for name in sorted(drop_ins))]
     command = ""
     environment: list[tuple[str, str]] = []
+    from_files: list[tuple[str, str]] = []
     for line in "\n".join(parts).replace("\\\n", " ").splitlines():
         key, _, value = line.strip().partition("=")
         if key == "ExecStart":
@@ -97,7 +101,8 @@ def _of_systemd(root: Path, unit: str, source: str, text: str) -> Launch:
             environment += [(n, v) for n, mark, v in _pairs(value) if mark]
         elif key == "EnvironmentFile":
             path = value.strip().lstrip("-").replace("%N", _stem(unit)).replace("%n", unit)
-            environment += files.assignments(files.read_text(files.below(root, path)) or "")
+            from_files += files.assignments(files.read_text(files.below(root, path)) or "")
+    environment += from_files  # systemd.exec(5): they outrank Environment=
     wants = [f"{base}/*.{kind}/{unit}" for base in _WANTED_IN for kind in ("wants", "requires")]
     return Launch(
         unit=unit,
@@ -119,17 +124,30 @@ def _expanded(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple
     return tuple(found)
 
 
+def _substituted(text: str, values: Mapping[str, str]) -> str:
+    """As a shell: `$NAME`, `${NAME}`, `${NAME:-default}`; what is not known stays as it is."""
+
+    def value(match: re.Match[str]) -> str:
+        known = values.get(match[1] or match[3])
+        return known or (match[0] if match[2] is None else match[2])
+
+    return _VARIABLE.sub(value, text)
+
+
 def _of_openrc(root: Path, unit: str, source: str, text: str) -> Launch:
     stem = _stem(unit)
     settings = files.read_text(files.below(root, f"/etc/conf.d/{stem}")) or ""
-    found = [match[1] or match[2] or "" for match in _COMMAND_ARGS.finditer(f"{text}\n{settings}")]
+    values = dict(files.assignments(settings))
+    # OpenRC reads conf.d first; what the script says then may be made of it.
+    for match in _COMMAND_ARGS.finditer(f"{settings}\n{text}"):
+        values["command_args"] = _substituted(match[1] or match[2] or "", values)
     # install.sh of k3s leaves its environment here.
     kept = files.read_text(files.below(root, f"/etc/rancher/k3s/{stem}.env")) or ""
     return Launch(
         unit=unit,
         source=source,
         enabled=bool(files.matching(root, f"/etc/runlevels/*/{stem}")),
-        arguments=files.words(found[-1].replace("\\\n", " ")) if found else (),
+        arguments=files.words(values.get("command_args", "").replace("\\\n", " ")),
         environment=(*files.assignments(settings), *files.assignments(kept)),
     )
 

@@ -155,7 +155,7 @@ class PodmanRuntime:
             raise StepError(
                 "NotForPodman",
                 "podman's images cannot be kept over a wash",
-                "podman save, or a powerwash with --tier all",
+                "podman save",
             )
         return await self.save_images(profile, deadline_seconds=deadline_seconds)
 

@@ -101,7 +101,11 @@ class OpenRcFiles:
 
     def process(self, name: str) -> Process:
         """The process of a service that is started."""
-        supervisor = self._pid(self._root / f"run/supervise-{name}.pid")
+        # supervise-daemon's own choice where the script names no file; k3s's names one.
+        named = self._pidfile(name)
+        supervisor = self._pid(named) if named else None
+        if supervisor is None:
+            supervisor = self._pid(self._root / f"run/supervise-{name}.pid")
         child = self._pid(self._state / "options" / name / "child_pid")
         if child is not None:
             supervised = supervisor is not None and self._lives(supervisor)
@@ -211,7 +215,8 @@ class OpenRcFiles:
         """The pidfile that the service's script named; None without one."""
         option = self._state / "options" / name / "pidfile"
         with contextlib.suppress(FileNotFoundError):
-            return self._below_root(option.read_text().strip())
+            if named := option.read_text().strip():
+                return self._below_root(named)
         daemons = self._state / "daemons" / name
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for entry in sorted(daemons.iterdir()):

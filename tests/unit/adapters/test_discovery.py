@@ -247,6 +247,18 @@ def test_drop_ins_of_a_unit_replace_its_command(node: Node) -> None:
     assert node.profile().root == "/b c"
 
 
+def test_a_local_drop_in_outranks_the_vendors_and_replaces_one_of_its_name(node: Node) -> None:
+    command = "[Service]\nExecStart=\nExecStart=/usr/bin/containerd --root {}\n"
+    node.unit("containerd.service", "/usr/bin/containerd")
+    node.file("/usr/lib/systemd/system/containerd.service.d/10-a.conf", command.format("/vendor"))
+    node.file("/etc/systemd/system/containerd.service.d/20-b.conf", command.format("/local"))
+    assert node.profile().root == "/local"
+    node.file("/usr/lib/systemd/system/containerd.service.d/30-c.conf", command.format("/later"))
+    assert node.profile().root == "/later"
+    node.file("/etc/systemd/system/containerd.service.d/30-c.conf", "")
+    assert node.profile().root == "/local"
+
+
 def test_a_snapshotter_elsewhere_is_told_for_the_root_in_force(node: Node) -> None:
     text = 'version = 2\n[plugins."io.containerd.snapshotter.v1.overlayfs"]\nroot_path="/srv/l"\n'
     node.file("/etc/containerd/config.toml", text)
@@ -275,7 +287,8 @@ def test_the_data_directory_moves_the_root_and_with_it_the_configuration(
 
 def test_the_unit_outranks_the_environment_and_that_the_settings(node: Node) -> None:
     node.file("/etc/rancher/k3s/config.yaml", "data-dir: /a\n")
-    node.file("/etc/rancher/k3s/config.yaml.d/10-data.yaml", "data-dir: /b\n")
+    node.file("/etc/rancher/k3s/config.yaml.d/20-data.yml", "data-dir: /b\n")
+    node.file("/etc/rancher/k3s/config.yaml.d/10-data.yaml", "data-dir: /1\n")
     node.unit("k3s.service", "/usr/local/bin/k3s server")
     assert node.profile().root == "/b/agent/containerd"
     environment = "[Service]\nEnvironmentFile=-/etc/systemd/system/%N.service.env\n"
@@ -326,6 +339,17 @@ def test_the_data_directory_stands_in_openrc_s_script_too(node: Node) -> None:
     node.file("/etc/init.d/k3s-agent", "#!/sbin/openrc-run\ncommand_args=agent\n")
     node.file("/etc/rancher/k3s/k3s-agent.env", 'K3S_DATA_DIR="/env"\n')
     assert node.profile().root == "/env/agent/containerd"
+
+
+def test_openrc_s_script_is_read_after_its_settings_and_may_use_them(node: Node) -> None:
+    node.file("/etc/conf.d/k3s", 'K3S_EXEC="server"\nK3S_OPTS="--data-dir /data"\n')
+    script = '#!/sbin/openrc-run\ncommand_args="${K3S_EXEC:-agent} $K3S_OPTS ${MORE:-}"\n'
+    node.file("/etc/init.d/k3s", script)
+    assert node.profile().root == "/data/agent/containerd"
+    node.file("/etc/conf.d/k3s", 'command_args="--data-dir /settings"\n')
+    assert node.profile().root == "/var/lib/rancher/k3s/agent/containerd"
+    node.file("/etc/init.d/k3s", '#!/sbin/openrc-run\ncommand_args="server ${command_args}"\n')
+    assert node.profile().root == "/settings/agent/containerd"
 
 
 def test_k3s_hides_its_own_arguments_and_shows_containerd_s(node: Node) -> None:

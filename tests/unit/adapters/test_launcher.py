@@ -110,6 +110,24 @@ def test_podman_is_run_with_the_verbs_that_are_needed(
         made.close()
 
 
+def test_a_program_that_ends_while_its_client_hangs_up_ends_nothing_else(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    """Both are seen by one poll: the launcher is stopped until both have happened."""
+    stub = tmp_path / "containerd"
+    stub.write_text(f"#!/bin/sh\necho $$ $PPID >{tmp_path}/pids\nexec sleep 60\n")
+    stub.chmod(0o755)
+    with subprocess.Popen([*launcher.containerd, str(stub), "-c", "x"]) as client:
+        until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text() != "")
+        pid, launcher_pid = map(int, (tmp_path / "pids").read_text().split())
+        signal.pidfd_send_signal(launcher.pidfd, signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        client.kill()
+    assert lives(launcher_pid)
+    signal.pidfd_send_signal(launcher.pidfd, signal.SIGCONT)
+    assert ask(launcher, "start", "containerd").exit_code == 0
+
+
 def test_a_containerd_runs_until_its_client_is_gone_and_nothing_else_by_that_word(
     launcher: Launcher, tmp_path: Path
 ) -> None:

@@ -97,11 +97,13 @@ def test_a_script_below_usr_local_is_a_service_too(
     assert look(services, "own.service").state is UnitState.INACTIVE
 
 
+@pytest.mark.parametrize("pidfile", ["", "k3s.pid"])
 def test_a_child_that_waits_for_its_respawn_is_on_its_way(
-    tree: OpenRcTree, services: OpenRcServices
+    tree: OpenRcTree, services: OpenRcServices, pidfile: str
 ) -> None:
+    """Wherever its supervisor is written down: k3s's script names a file of its own."""
     tree.mark("containerd", "started")
-    tree.process("containerd", child=CHILD_PID, supervisor=SUPERVISOR_PID)
+    tree.process("containerd", child=CHILD_PID, supervisor=SUPERVISOR_PID, pidfile=pidfile)
     assert look(services).state is UnitState.ACTIVE
     tree.die(CHILD_PID)
     found = look(services)

@@ -142,6 +142,27 @@ def test_a_live_mount_by_fstab_is_named_by_its_device(node: MachineFiles) -> Non
     assert (level, remedy) == ("WARN", "nodestoragectl adopt /dev/sdb1")
 
 
+def test_what_has_no_label_is_not_told_to_be_adopted(node: MachineFiles) -> None:
+    node.fstab(f"UUID=1234 {ROOT} ext4 defaults 0 2\n")
+    node.mounts(STICK)
+    way: Json = {"text": "Mend the cause", "command": "label that file system, or unmount it"}
+    others: Json = {"reason": "MountedByOthers", "message": "left alone", "hint": way}
+    facts = facts_of(node, _status("INTERNAL", "NoStick", others))
+    for check in ("mount", "fstab"):
+        ((_, message, remedy),) = said(facts, check)
+        assert "label" in message
+        assert remedy.startswith("e2label /dev/sdb1 containerd-opt ")
+
+
+def test_a_line_by_a_link_of_udevs_is_adopted_by_the_name_of_the_kernel(
+    node: MachineFiles,
+) -> None:
+    node.fstab(f"/dev/disk/by-uuid/1234 {ROOT} ext4 defaults 0 2\n")
+    node.mounts(STICK)
+    ((_, _, remedy),) = said(facts_of(node, _status("BOUND", "MountedByOthers")), "fstab")
+    assert remedy.startswith("nodestoragectl adopt /dev/sdb1 && ")
+
+
 def test_our_own_bind_and_our_own_mount_pass(node: MachineFiles) -> None:
     for mounted in ((STORAGE, BIND), (STICK,)):
         node.mounts(*mounted)
@@ -160,7 +181,7 @@ def test_stacked_mounts_and_automounts_fail(node: MachineFiles) -> None:
     node.mounts(f"39 25 0:50 / {ROOT} rw - autofs systemd-1 rw", STICK, BIND)
     found = said(facts_of(node, _status("BOUND", "SlotProven")), "mount")
     assert [level for level, _, _ in found[:2]] == ["FAIL", "FAIL"]
-    assert found[0][2] == "systemctl stop var-lib-containerd.automount"
+    assert found[0][2] == "systemctl disable var-lib-containerd.automount"
     assert "2 mounts are stacked" in found[1][1]
 
 

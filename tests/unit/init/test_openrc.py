@@ -141,7 +141,7 @@ def call(
     )
 
 
-@pytest.mark.parametrize("name", [*FENCED, "k3s.second"])
+@pytest.mark.parametrize("name", [*FENCED, "k3s.second", "k3s-second", "rke2"])
 def test_with_the_fence_up_nothing_starts_and_it_says_why(gate: Path, name: str) -> None:
     done = call(gate, name)
     assert (done.returncode, done.stdout) == (1, "")

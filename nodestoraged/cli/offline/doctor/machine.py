@@ -140,7 +140,7 @@ def _group(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARN,
             message="the group nodestorage is missing: only root may look",
-            remedy="groupadd --system nodestorage",
+            remedy="groupadd --system nodestorage || addgroup -S nodestorage",
         )
 
 

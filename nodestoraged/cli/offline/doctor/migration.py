@@ -53,6 +53,13 @@ def _fstab(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
 def _on_the_root(line: FstabLine, facts: Facts, role: RoleFacts) -> Finding:
     """A line of somebody's who moved the root by hand."""
     adopt = f"nodestoragectl adopt {_stick(line, facts, role)}"
+    if _unlabelled(role):
+        return Finding(
+            level=Level.FAIL if line.stops_boot else Level.WARN,
+            message=f"{_named(line)} mounts {safe(line.source)} on the runtime's root, and that has"
+            " no label of this role: nodestoraged cannot mount it. Give it one first:",
+            remedy=_label_first(role, _mounted_source(line, facts, role)),
+        )
     if line.bind:
         return Finding(
             level=Level.WARN,
@@ -85,8 +92,10 @@ def _mounted(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     if len(stack) < len(mounts.stack(profile.root)):
         yield Finding(
             level=Level.FAIL,
-            message=f"an automount watches {profile.root}: it mounts again what is taken off",
-            remedy=f"systemctl stop {_unit_name(profile.root)}.automount",
+            message=f"an automount watches {profile.root}: it mounts again what is taken off, and"
+            " to stop it would take off what serves. Take x-systemd.automount out of fstab, or the"
+            " unit out of the boot; it is gone with the next one:",
+            remedy=f"systemctl disable {_word(_unit_name(profile.root))}.automount",
         )
     if len(stack) > 1:
         yield Finding(
@@ -109,7 +118,14 @@ def _mounted(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
         )
         return
     attention = text(obj(status, "attention"), "reason")
-    if "MountedByOthers" in (text(status, "reason"), attention):
+    if _unlabelled(role):
+        yield Finding(
+            level=Level.WARN,
+            message=f"{what} lies on {profile.root}, mounted by somebody else, and has no label of"
+            " this role: it cannot be adopted as it is",
+            remedy=_label_first(role, mount.source),
+        )
+    elif "MountedByOthers" in (text(status, "reason"), attention):
         yield Finding(
             level=Level.WARN,
             message=f"{what} lies on {profile.root}, mounted by somebody else (fstab, a script)."
@@ -119,6 +135,18 @@ def _mounted(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     elif text(status, "phase") == "BOUND":
         yield Finding(level=Level.PASS, message=f"{what} lies on {profile.root}")
     yield from _elsewhere_too(mount, mounts, profile.root)
+
+
+def _unlabelled(role: RoleFacts) -> bool:
+    """True if the daemon says of what lies on the root that it is nothing that can be adopted."""
+    attention = obj(role.status, "attention") if role.status is not None else {}
+    way = text(obj(attention, "hint"), "command")
+    return text(attention, "reason") == "MountedByOthers" and "adopt" not in (way or "adopt")
+
+
+def _label_first(role: RoleFacts, source: str) -> str:
+    label = next(iter(role.config.labels), "containerd-opt")
+    return f"e2label {_word(source)} {_word(label)} (XFS: unmounted, xfs_admin -L), then look again"
 
 
 def _elsewhere_too(mount: Mount, mounts: MountTable, root: str) -> Iterator[Finding]:
@@ -176,7 +204,8 @@ def _links(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     yield Finding(
         level=Level.FAIL,
         message=f"{safe(root)} is a link to {safe(target)}, and a link cannot be mounted on"
-        " (SymlinkedRoot). With kubelet and the runtime stopped:",
+        " (SymlinkedRoot). With kubelet stopped, then the pods removed (crictl rmp --all --force),"
+        " then the runtime stopped:",
         remedy=f"rm {_word(root)} && mkdir -m 0711 {_word(root)} && {restart} &&"
         f" nodestoragectl switch {_word(where)}",
     )
@@ -240,14 +269,21 @@ def _comment(line: FstabLine) -> str:
 
 def _stick(line: FstabLine, facts: Facts, role: RoleFacts) -> str:
     """The word by which `adopt` finds what the line mounts."""
-    if line.bind or line.source.startswith("/"):
+    if line.bind:
         return _word(line.source)
     kind, _, value = line.source.partition("=")
     if kind == "UUID":
         return _word(value.strip('"'))
+    return _word(_mounted_source(line, facts, role))
+
+
+def _mounted_source(line: FstabLine, facts: Facts, role: RoleFacts) -> str:
+    """The device on the root as the kernel calls it: a line may name it by a link of udev's."""
     mounts, profile = facts.machine.mounts, role.profile
     mount = mounts.at(profile.root) if mounts is not None and profile is not None else None
-    return _word(mount.source) if mount is not None else "STICK"
+    if mount is not None:
+        return mount.source
+    return line.source if line.source.startswith("/") else "STICK"
 
 
 def _origin(mount: Mount, mounts: MountTable) -> str:

@@ -17,7 +17,7 @@ from nodestoraged.cli.offline.doctor.machine import MACHINE_CHECKS
 from nodestoraged.cli.offline.doctor.migration import MIGRATION_CHECKS
 from nodestoraged.cli.offline.doctor.ours import OUR_CHECKS
 from nodestoraged.cli.offline.doctor.role import ROLE_CHECKS
-from nodestoraged.cli.render import COLUMNS, as_json, as_jsonl, out, paint
+from nodestoraged.cli.render import COLUMNS, as_json, as_jsonl, out, paint, say
 from nodestoraged.cli.text import safe, wrap
 from nodestoraged.cli.verb import format_option, role_option
 
@@ -114,6 +114,8 @@ def _doctor(args: Arguments) -> int:
     elif args.role is not None and facts is not None and not _looked_at(facts):
         raise exits.StopError(exits.NOT_FOUND, f"there is no role {safe(args.role)}")
     _print(results, args.output)
+    if args.root != Path("/"):
+        say(f"the commands are for the system in {safe(args.root)}: run them there, not here")
     return exits.DEGRADED if worst(results) is Level.FAIL else exits.OK
 
 
