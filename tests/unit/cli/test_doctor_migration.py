@@ -151,7 +151,10 @@ def test_what_has_no_label_is_not_told_to_be_adopted(node: MachineFiles) -> None
     for check in ("mount", "fstab"):
         ((_, message, remedy),) = said(facts, check)
         assert "label" in message
-        assert remedy.startswith("e2label /dev/sdb1 containerd-opt ")
+        assert remedy == "e2label /dev/sdb1 containerd-opt"
+    node.mounts(STICK.replace("ext4", "xfs"))
+    ((_, _, remedy),) = said(facts_of(node, _status("INTERNAL", "NoStick", others)), "mount")
+    assert remedy.endswith("xfs_admin -L containerd-opt /dev/sdb1")
 
 
 def test_a_line_by_a_link_of_udevs_is_adopted_by_the_name_of_the_kernel(

@@ -58,7 +58,7 @@ def _on_the_root(line: FstabLine, facts: Facts, role: RoleFacts) -> Finding:
             level=Level.FAIL if line.stops_boot else Level.WARN,
             message=f"{_named(line)} mounts {safe(line.source)} on the runtime's root, and that has"
             " no label of this role: nodestoraged cannot mount it. Give it one first:",
-            remedy=_label_first(role, _mounted_source(line, facts, role)),
+            remedy=_label_first(role, _mounted_source(line, facts, role), line.fstype),
         )
     if line.bind:
         return Finding(
@@ -123,7 +123,7 @@ def _mounted(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
             level=Level.WARN,
             message=f"{what} lies on {profile.root}, mounted by somebody else, and has no label of"
             " this role: it cannot be adopted as it is",
-            remedy=_label_first(role, mount.source),
+            remedy=_label_first(role, mount.source, mount.fstype),
         )
     elif "MountedByOthers" in (text(status, "reason"), attention):
         yield Finding(
@@ -144,9 +144,11 @@ def _unlabelled(role: RoleFacts) -> bool:
     return text(attention, "reason") == "MountedByOthers" and "adopt" not in (way or "adopt")
 
 
-def _label_first(role: RoleFacts, source: str) -> str:
-    label = next(iter(role.config.labels), "containerd-opt")
-    return f"e2label {_word(source)} {_word(label)} (XFS: unmounted, xfs_admin -L), then look again"
+def _label_first(role: RoleFacts, source: str, fstype: str) -> str:
+    label = _word(next(iter(role.config.labels), "containerd-opt"))
+    if fstype == "xfs":
+        return f"stop the runtime, umount it, then: xfs_admin -L {label} {_word(source)}"
+    return f"e2label {_word(source)} {label}"
 
 
 def _elsewhere_too(mount: Mount, mounts: MountTable, root: str) -> Iterator[Finding]:
