@@ -84,9 +84,9 @@ def test_what_is_fenced_waits_for_the_decision_too():
     script = (TOP / "packaging" / "install").read_text()
     (fenced,) = re.findall(r'(?m)^FENCED="(.*)"$', script)
     podman = {"podman.service", "podman-restart.service"}
-    assert sorted(setting("Before", UNIT.read_text())) == sorted(
-        {f"{name}.service" for name in fenced.split()} | podman
-    )
+    # What a prefix stands for cannot be named here: its drop-in orders it after us.
+    named = {f"{name}.service" for name in fenced.split() if not name.endswith("-")}
+    assert sorted(setting("Before", UNIT.read_text())) == sorted(named | podman)
 
 
 @pytest.mark.parametrize("name", ["podman.socket", "podman.service", "podman-restart.service"])

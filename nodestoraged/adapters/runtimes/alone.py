@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -48,7 +49,9 @@ class AloneRuntime:
         `RuntimeStarted` if somebody goes on to answer on the socket: its pods are not ours to end.
         """
         command = (*self._before(deadline_seconds), *_command(profile))
-        await _silent(profile.socket)
+        if self._systemd:
+            await _stop_unit()  # one that a daemon before us has left
+        await _silent(profile.socket, "name the service that runs it in runtime_units")
         run = asyncio.create_task(run_program(command, deadline_seconds=deadline_seconds))
         try:
             yield
@@ -58,7 +61,7 @@ class AloneRuntime:
             run.cancel()
             with contextlib.suppress(asyncio.CancelledError, OSError, TimeoutError):
                 await run
-            await _silent(profile.socket)
+            await _silent(profile.socket, "")
 
     def _before(self, deadline_seconds: float) -> tuple[str, ...]:
         if not self._systemd:
@@ -101,17 +104,12 @@ async def _stop_unit() -> None:
         await run_program(("systemctl", "stop", _UNIT), deadline_seconds=_END_SECONDS)
 
 
-async def _silent(path: str) -> None:
+async def _silent(path: str, hint: str) -> None:
     """Nobody listens any more; StepError `RuntimeStarted` if somebody goes on to."""
     for _ in range(int(_END_SECONDS / _POLL_SECONDS)):
         with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(path)
-            except OSError:
+            probe.setblocking(False)
+            if probe.connect_ex(path) not in {0, errno.EAGAIN}:  # EAGAIN: its queue is full
                 return
         await asyncio.sleep(_POLL_SECONDS)
-    raise StepError(
-        "RuntimeStarted",
-        f"something answers on {path}, and no service of the role runs",
-        "name its service in the profile's runtime_units",
-    )
+    raise StepError("RuntimeStarted", f"something still answers on {path}", hint)

@@ -50,6 +50,16 @@ def test_one_failure_is_8_and_stands_with_its_remedy_below(
     assert "1 failed" in shown[-1]
 
 
+def test_of_another_system_it_is_said_where_the_commands_are_meant(
+    node: MachineFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(node)
+    told = f"the commands are for the system in {node.root}: run them there, not here\n"
+    assert capsys.readouterr().err == told
+    run(node, "-o", "json")
+    assert capsys.readouterr().err == ""
+
+
 def test_json_says_the_worst_result_and_every_check(
     node: MachineFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,7 +103,7 @@ def test_a_switch_that_was_taken_and_led_nowhere_keeps_the_package(node):
     bound = role("BOUND", active={"name": "blue"})
     done = node.run(bound, after=[bound])
     assert done.returncode == 1
-    assert "containerd is BOUND to blue still" in done.stderr
+    assert "containerd is BOUND to blue, though" in done.stderr
     assert "set NODESTORAGED_REMOVE=leave" in done.stderr
     assert "switch auto" not in done.stderr
 
@@ -112,17 +112,27 @@ def test_what_went_back_before_a_refusal_is_named_with_the_way_forth(node):
     stuck = role("BOUND", "podman")
     done = node.run(role("BOUND"), stuck, after=[role("INTERNAL"), stuck])
     assert done.returncode == 1
-    assert "podman is BOUND still" in done.stderr
+    assert "podman is BOUND, though" in done.stderr
     assert "nodestoragectl switch auto --role containerd\n" in done.stderr
 
 
 def test_a_busy_daemon_is_not_taken_for_a_dead_one(node):
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(str(node.socket))
-        daemon.listen(64)
-        done = node.run(role("BOUND"), status=5)
+        daemon.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(node.socket))  # nobody accepts it: the queue is full
+            done = node.run(role("BOUND"), status=5)
     assert done.returncode == 1
-    assert "gave no answer for 10 s" in done.stderr
+    assert "gave no answer, asked 10 times" in done.stderr
+
+
+def test_a_stick_that_came_to_another_role_meanwhile_keeps_the_package(node):
+    both = [role("INTERNAL"), role("BOUND", "podman")]
+    done = node.run(role("BOUND"), role("INTERNAL", "podman"), after=both)
+    assert done.returncode == 1
+    assert "podman is BOUND, though" in done.stderr
+    assert "nodestoragectl switch auto --role containerd\n" in done.stderr
 
 
 def test_what_a_person_mounted_is_theirs(node):

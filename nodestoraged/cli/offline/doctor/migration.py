@@ -53,12 +53,15 @@ def _fstab(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
 def _on_the_root(line: FstabLine, facts: Facts, role: RoleFacts) -> Finding:
     """A line of somebody's who moved the root by hand."""
     adopt = f"nodestoragectl adopt {_stick(line, facts, role)}"
-    if _unlabelled(role):
+    if _foreign(role):
         return Finding(
             level=Level.FAIL if line.stops_boot else Level.WARN,
             message=f"{_named(line)} mounts {safe(line.source)} on the runtime's root, and that has"
-            " no label of this role: nodestoraged cannot mount it. Give it one first:",
-            remedy=_label_first(role, _mounted_source(line, facts, role), line.fstype),
+            " no label of this role: nodestoraged cannot mount it. Give it one first"
+            + (", and change the line, which names it by another" if _label(line) else ""),
+            remedy=""
+            if _label(line)
+            else _label_first(role, _mounted_source(line, facts, role), line.fstype),
         )
     if line.bind:
         return Finding(
@@ -118,12 +121,12 @@ def _mounted(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
         )
         return
     attention = text(obj(status, "attention"), "reason")
-    if _unlabelled(role):
+    if _foreign(role):
         yield Finding(
             level=Level.WARN,
             message=f"{what} lies on {profile.root}, mounted by somebody else, and has no label of"
             " this role: it cannot be adopted as it is",
-            remedy=_label_first(role, mount.source, mount.fstype),
+            remedy="" if bound else _label_first(role, mount.source, mount.fstype),
         )
     elif "MountedByOthers" in (text(status, "reason"), attention):
         yield Finding(
@@ -137,7 +140,7 @@ def _mounted(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     yield from _elsewhere_too(mount, mounts, profile.root)
 
 
-def _unlabelled(role: RoleFacts) -> bool:
+def _foreign(role: RoleFacts) -> bool:
     """True if the daemon says of what lies on the root that it is nothing that can be adopted."""
     attention = obj(role.status, "attention") if role.status is not None else {}
     way = text(obj(attention, "hint"), "command")
@@ -145,10 +148,11 @@ def _unlabelled(role: RoleFacts) -> bool:
 
 
 def _label_first(role: RoleFacts, source: str, fstype: str) -> str:
+    """The command that gives it a label of the role; none where it would be another's."""
     label = _word(next(iter(role.config.labels), "containerd-opt"))
     if fstype == "xfs":
         return f"stop the runtime, umount it, then: xfs_admin -L {label} {_word(source)}"
-    return f"e2label {_word(source)} {label}"
+    return f"e2label {_word(source)} {label}" if fstype in {"ext3", "ext4"} else ""
 
 
 def _elsewhere_too(mount: Mount, mounts: MountTable, root: str) -> Iterator[Finding]:
@@ -283,9 +287,9 @@ def _mounted_source(line: FstabLine, facts: Facts, role: RoleFacts) -> str:
     """The device on the root as the kernel calls it: a line may name it by a link of udev's."""
     mounts, profile = facts.machine.mounts, role.profile
     mount = mounts.at(profile.root) if mounts is not None and profile is not None else None
-    if mount is not None:
-        return mount.source
-    return line.source if line.source.startswith("/") else "STICK"
+    if line.source.startswith("/") and not line.source.startswith("/dev/disk/"):
+        return line.source
+    return mount.source if mount is not None else "STICK"
 
 
 def _origin(mount: Mount, mounts: MountTable) -> str:

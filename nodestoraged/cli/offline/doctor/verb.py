@@ -114,7 +114,7 @@ def _doctor(args: Arguments) -> int:
     elif args.role is not None and facts is not None and not _looked_at(facts):
         raise exits.StopError(exits.NOT_FOUND, f"there is no role {safe(args.role)}")
     _print(results, args.output)
-    if args.root != Path("/"):
+    if args.root != Path("/") and args.output in ("table", "wide"):
         say(f"the commands are for the system in {safe(args.root)}: run them there, not here")
     return exits.DEGRADED if worst(results) is Level.FAIL else exits.OK
 
