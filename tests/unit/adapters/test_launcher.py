@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -110,16 +111,25 @@ def test_podman_is_run_with_the_verbs_that_are_needed(
         made.close()
 
 
+@contextlib.contextmanager
+def containerd_of(
+    launcher: Launcher, directory: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """A stub that runs: its client, its pid, and the launcher's."""
+    stub, pids = directory / "containerd", directory / "pids"
+    stub.write_text(f"#!/bin/sh\necho $$ $PPID >{pids}\nexec sleep 60\n")
+    stub.chmod(0o755)
+    with subprocess.Popen([*launcher.containerd, str(stub), "-c", "x"]) as client:
+        until(lambda: pids.exists() and pids.read_text() != "")
+        pid, launcher_pid = map(int, pids.read_text().split())
+        yield client, pid, launcher_pid
+
+
 def test_a_program_that_ends_while_its_client_hangs_up_ends_nothing_else(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     """Both are seen by one poll: the launcher is stopped until both have happened."""
-    stub = tmp_path / "containerd"
-    stub.write_text(f"#!/bin/sh\necho $$ $PPID >{tmp_path}/pids\nexec sleep 60\n")
-    stub.chmod(0o755)
-    with subprocess.Popen([*launcher.containerd, str(stub), "-c", "x"]) as client:
-        until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text() != "")
-        pid, launcher_pid = map(int, (tmp_path / "pids").read_text().split())
+    with containerd_of(launcher, tmp_path) as (client, pid, launcher_pid):
         signal.pidfd_send_signal(launcher.pidfd, signal.SIGSTOP)
         os.kill(pid, signal.SIGKILL)
         client.kill()
@@ -131,12 +141,7 @@ def test_a_program_that_ends_while_its_client_hangs_up_ends_nothing_else(
 def test_a_containerd_runs_until_its_client_is_gone_and_nothing_else_by_that_word(
     launcher: Launcher, tmp_path: Path
 ) -> None:
-    stub = tmp_path / "containerd"
-    stub.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 60\n")
-    stub.chmod(0o755)
-    with subprocess.Popen([*launcher.containerd, str(stub), "-c", "x"]) as client:
-        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
-        pid = int((tmp_path / "pid").read_text())
+    with containerd_of(launcher, tmp_path) as (client, pid, _):
         assert lives(pid)
         client.kill()
     until(lambda: not lives(pid))
