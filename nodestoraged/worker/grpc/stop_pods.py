@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from nodestoraged.worker.grpc.cri import Cri
 from nodestoraged.worker.grpc.deadline import Deadline
-from nodestoraged.worker.grpc.failure import CallFailure
+from nodestoraged.worker.grpc.failure import RUNTIME_TIMEOUT, CallFailure
 
 Json = dict[str, object]
 
@@ -28,11 +28,12 @@ def stop_pods(cri: Cri, grace_seconds: int, deadline: Deadline) -> Json:
     """Stop and remove all sandboxes; returns counts, and those left with the last cause.
 
     Never raises for a pod that resists; raises CallFailure when the pods cannot be listed at
-    the start.  kubelet must be stopped before, or it creates them anew.
+    the start.  kubelet must be stopped before, or it creates them anew.  The cause is the last
+    that the runtime gave; that the time was over is said only where it gave none.
     """
     stopped = _stop_containers(cri, grace_seconds, deadline)
     removed: set[str] = set()
-    causes: dict[str, str] = {}
+    causes: dict[str, CallFailure] = {}
     left = cri.sandboxes(deadline)
     while left and not deadline.expired:
         done, failed = _in_parallel(
@@ -41,13 +42,13 @@ def stop_pods(cri: Cri, grace_seconds: int, deadline: Deadline) -> Json:
             _SANDBOXES_AT_ONCE,
         )
         removed.update(done)
-        causes.update(failed)
+        _remember(causes, failed)
         try:
             # Not what we were told but what is there: a removal may have failed half-way.
             left = cri.sandboxes(deadline)
         except CallFailure as failure:
             left = [each for each in left if each["id"] not in removed]
-            causes.update({each["id"]: str(failure) for each in left})
+            _remember(causes, {each["id"]: failure for each in left})
         if left:
             deadline.sleep(_PAUSE_BETWEEN_PASSES_SECONDS)
     return {
@@ -58,12 +59,19 @@ def stop_pods(cri: Cri, grace_seconds: int, deadline: Deadline) -> Json:
                 "id": each["id"],
                 "name": each["name"],
                 "namespace": each["namespace"],
-                "cause": causes.get(each["id"], f"not done within {deadline.seconds:g} s"),
+                "cause": str(causes.get(each["id"], f"not done within {deadline.seconds:g} s")),
             }
             for each in left
         ],
         "took_seconds": deadline.elapsed_seconds,
     }
+
+
+def _remember(causes: dict[str, CallFailure], newer: dict[str, CallFailure]) -> None:
+    """Add what failed now; the deadline cuts the last pass off and must not hide why it ran."""
+    for one, failure in newer.items():
+        if one not in causes or failure.reason != RUNTIME_TIMEOUT:
+            causes[one] = failure
 
 
 def affordable_grace(grace_seconds: int, remaining_seconds: float) -> int:
@@ -94,20 +102,20 @@ def _take_down(cri: Cri, sandbox_id: str, deadline: Deadline) -> None:
 
 def _in_parallel(
     ids: Iterable[str], act: Callable[[str], None], at_once: int
-) -> tuple[set[str], dict[str, str]]:
+) -> tuple[set[str], dict[str, CallFailure]]:
     """Run `act` for each id; returns those that worked, and why the others did not."""
     wanted = list(ids)
     if not wanted:
         return set(), {}
 
-    def attempt(one: str) -> str | None:
+    def attempt(one: str) -> CallFailure | None:
         try:
             act(one)
         except CallFailure as failure:
-            return str(failure)
+            return failure
         return None
 
     with ThreadPoolExecutor(max_workers=min(at_once, len(wanted))) as pool:
         outcomes = dict(zip(wanted, pool.map(attempt, wanted), strict=True))
-    done = {one for one, cause in outcomes.items() if cause is None}
-    return done, {one: cause for one, cause in outcomes.items() if cause is not None}
+    done = {one for one, failure in outcomes.items() if failure is None}
+    return done, {one: failure for one, failure in outcomes.items() if failure is not None}
