@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -242,12 +243,24 @@ def test_udev_s_lock_is_waited_for(worker: PrivateWorker, tmp_path: Path) -> Non
 
 
 def blkpg(devnode: str, operation: int, start: int = 0, length: int = 0) -> None:
-    """Add or delete partition 1 by hand: no partition parser is needed for that."""
+    """Add or delete partition 1 by hand: no partition parser is needed for that.
+
+    Waits for whoever looks at the partition just now (udev's blkid), as a user would.
+    """
     data = ctypes.create_string_buffer(struct.pack("<qqi64s64s4x", start, length, 1, b"", b""))
     argument = struct.pack("<iii4xQ", operation, 0, len(data), ctypes.addressof(data))
     fd = os.open(devnode, os.O_RDONLY)
+    last = time.monotonic() + 10
+    busy = True
     try:
-        fcntl.ioctl(fd, _BLKPG, argument)
+        while busy:
+            try:
+                fcntl.ioctl(fd, _BLKPG, argument)
+                busy = False
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > last:
+                    raise
+                time.sleep(0.05)
     finally:
         os.close(fd)
 
