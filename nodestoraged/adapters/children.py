@@ -21,6 +21,7 @@ from pathlib import Path
 
 from nodestoraged import worker
 from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.worker.helper import ENVIRONMENT
 
 __all__ = ["Children"]
 
@@ -102,7 +103,7 @@ class Children:
             pass_fds=(control_fd,),
             stdin=subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+            env=dict(ENVIRONMENT),
         )
 
     async def call(

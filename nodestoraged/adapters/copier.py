@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nodestoraged import copier
-from nodestoraged.adapters.program import ENVIRONMENT, run_program, wait_for_exit
+from nodestoraged.adapters.program import run_program, wait_for_exit
 from nodestoraged.model.copy import (
     DATABASES,
     NOT_DATA,
@@ -31,6 +31,7 @@ from nodestoraged.model.copy import (
     CopyResult,
 )
 from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.worker.helper import ENVIRONMENT
 
 __all__ = ["TransientCopier"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nodestoraged.adapters.program import ENVIRONMENT, run_program
+from nodestoraged.adapters.program import run_program
 from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.worker.helper import ENVIRONMENT
 
 __all__ = ["ProgramHooks"]
 

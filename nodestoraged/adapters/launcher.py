@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from nodestoraged import copier, worker
-from nodestoraged.adapters.program import ENVIRONMENT, Finished, run_program
+from nodestoraged.adapters.program import Finished, run_program
+from nodestoraged.worker.helper import ENVIRONMENT
 
 __all__ = ["Launcher"]
 

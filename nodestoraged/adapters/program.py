@@ -18,16 +18,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nodestoraged.worker import helper
+from nodestoraged.worker.helper import ENVIRONMENT
 
-__all__ = ["ENVIRONMENT", "Finished", "run_program", "wait_for_exit"]
-
-#: What every program of ours finds, and nothing else: its output must not depend on who started us.
-ENVIRONMENT: Mapping[str, str] = {
-    "PATH": ":".join(helper.PATH),
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-}
+__all__ = ["Finished", "run_program", "wait_for_exit"]
 
 #: Bytes kept of stdout and of stderr each; a program that writes more gets EPERM for the rest.
 OUTPUT_LIMIT_BYTES = 1024 * 1024

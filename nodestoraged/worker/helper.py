@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from nodestoraged.worker.failure import OperationFailed, printable
 
-__all__ = ["PATH", "Finished", "find", "run"]
+__all__ = ["ENVIRONMENT", "PATH", "Finished", "find", "run"]
 
 #: Where programs are looked for, beside the usual places those of systems with a read-only /usr:
 #: NixOS has everything in the first, Flatcar what was added in the second.
@@ -20,6 +21,12 @@ PATH = (
     *("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"),
     *("/run/current-system/sw/bin", "/opt/bin"),
 )
+#: What every program of ours finds, and nothing else: its output must not depend on who started us.
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": ":".join(PATH),
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
 #: Which package a program comes with; Alpine splits two of them.
 _PACKAGES = {
     "e2fsck": "e2fsprogs",
@@ -47,7 +54,7 @@ def run(program: str, *args: str) -> Finished:
         pid = os.posix_spawn(
             executable,
             (executable, *args),
-            {"PATH": ":".join(PATH), "LANG": "C.UTF-8"},
+            ENVIRONMENT,
             file_actions=(
                 (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, write_end, 1),

@@ -25,7 +25,6 @@ _BLOBS = ("io.containerd.content.v1.content", "blobs", "sha256")
 _LIST_BYTES = 16 << 20
 _OUTPUT_BYTES = 64 * 1024
 _SHOWN = 50
-_ENVIRONMENT = {"PATH": ":".join(helper.PATH), "LANG": "C.UTF-8"}
 
 
 def recall_images(args: Mapping[str, object]) -> Mapping[str, object]:
@@ -85,7 +84,7 @@ def _import(command: Sequence[str], layout: Layout) -> int:
         pid = os.posix_spawn(
             executable,
             list(command),
-            _ENVIRONMENT,
+            helper.ENVIRONMENT,
             file_actions=(
                 (os.POSIX_SPAWN_DUP2, read_end, 0),
                 (os.POSIX_SPAWN_DUP2, words, 1),

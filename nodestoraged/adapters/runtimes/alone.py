@@ -18,9 +18,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from nodestoraged.adapters.program import ENVIRONMENT, run_program
+from nodestoraged.adapters.program import run_program
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.runtime import RuntimeProfile
+from nodestoraged.worker.helper import ENVIRONMENT
 
 __all__ = ["AloneRuntime"]
 

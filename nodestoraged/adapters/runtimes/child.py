@@ -198,7 +198,7 @@ def _line(message: Mapping[str, object]) -> bytes:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of the child: ours is not inherited, but our import path is.
+    """The environment of the child: of ours PATH, LD_LIBRARY_PATH and the import path.
 
     So it works from a checkout and installed alike, and never imports anything that this
     process would not.

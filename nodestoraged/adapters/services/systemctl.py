@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nodestoraged.adapters.program import ENVIRONMENT, Finished, run_program
+from nodestoraged.adapters.program import Finished, run_program
 from nodestoraged.adapters.services.unitcontrol import DeniedError, UnreachableError
 from nodestoraged.adapters.services.unitfacts import DEPENDENT_PROPERTIES, Facts
+from nodestoraged.worker.helper import ENVIRONMENT
 
 __all__ = ["SystemctlControl"]
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from nodestoraged.adapters.launcher import Launcher
-from nodestoraged.adapters.program import ENVIRONMENT, Finished, run_program
+from nodestoraged.adapters.program import Finished, run_program
+from nodestoraged.worker.helper import ENVIRONMENT
 
 TOP = Path(__file__).parents[3]
 

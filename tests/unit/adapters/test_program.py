@@ -103,5 +103,9 @@ def test_no_descriptor_is_left_open() -> None:
     assert before == after
 
 
-def test_programs_are_looked_for_where_the_worker_looks_for_its_helpers() -> None:
-    assert program.ENVIRONMENT["PATH"].split(":") == list(helper.PATH)
+def test_a_program_finds_the_environment_of_every_program_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OURS", "1")
+    done = asyncio.run(run_program(("env",), deadline_seconds=10))
+    assert dict(line.split("=", 1) for line in done.stdout.splitlines()) == helper.ENVIRONMENT

@@ -15,6 +15,7 @@ import pytest
 from nodestoraged.adapters.children import Children
 from nodestoraged.linux import process
 from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.worker.helper import ENVIRONMENT
 
 ENTRY = str(Path(__file__).resolve().parents[2] / "fakes" / "worker_entry.py")
 
@@ -39,6 +40,11 @@ def living_below(pid: int) -> list[process.Process]:
     return [one for one in process.descendants(process.table(), [pid]) if not one.ended]
 
 
+def found_by(pid: int) -> dict[str, str]:
+    variables = Path(f"/proc/{pid}/environ").read_text().rstrip("\0").split("\0")
+    return dict(each.split("=", 1) for each in variables)
+
+
 async def failure(ours: Children, op: str, limit: float = 5.0, **args: object) -> StepError:
     with pytest.raises(StepError) as caught:
         await ours.call(op, args, deadline_seconds=limit)
@@ -55,6 +61,19 @@ def test_an_answer_comes_back_from_a_child_that_holds_nothing_of_its_parent() ->
             # 0, 1, 2, its pipe, and the directory that it lists
             assert len(list(answer["fds"])) == 5  # type: ignore[call-overload]
             await until(lambda: ours.stuck == 0)
+
+    asyncio.run(scenario())
+
+
+def test_the_warm_process_finds_the_environment_of_every_program_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OURS", "1")
+
+    async def scenario() -> None:
+        async with children() as ours:
+            await ours.call("echo", {}, deadline_seconds=5)
+            assert found_by(ours.pid or 0) == ENVIRONMENT
 
     asyncio.run(scenario())
 

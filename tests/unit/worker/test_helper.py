@@ -33,6 +33,7 @@ def test_a_helper_is_found_in_either_half_of_a_system_that_is_not_merged(
 def test_programs_of_systems_with_a_read_only_usr_are_found() -> None:
     needed = {"/usr/local/bin", "/usr/sbin", "/sbin", "/opt/bin", "/run/current-system/sw/bin"}
     assert needed <= set(helper.PATH)
+    assert helper.ENVIRONMENT["PATH"].split(":") == list(helper.PATH)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def test_a_helper_finds_the_programs_that_it_runs_itself(
 ) -> None:
     program(tmp_path, "inner", "echo from-inner")
     program(tmp_path, "outer", "inner")
-    monkeypatch.setattr(helper, "PATH", (str(tmp_path), "/usr/bin", "/bin"))
+    monkeypatch.setattr(helper, "PATH", (str(tmp_path),))
+    monkeypatch.setattr(helper, "ENVIRONMENT", {"PATH": f"{tmp_path}:/usr/bin:/bin"})
     monkeypatch.setenv("PATH", "/nowhere")
     assert helper.run("outer").last_lines == ("from-inner",)
