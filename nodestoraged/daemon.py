@@ -30,6 +30,7 @@ from nodestoraged.adapters.runtimes.discovery import Discovery
 from nodestoraged.adapters.services.select import choose
 from nodestoraged.adapters.store import FileStore
 from nodestoraged.adapters.udev import UdevDevices
+from nodestoraged.api.interface import INTERFACE
 from nodestoraged.api.server import ApiServer
 from nodestoraged.assembly import Shared, discovered, narrow, ports_of
 from nodestoraged.engine.board import DaemonFacts
@@ -120,7 +121,7 @@ class Daemon:
             )
             self._on_signals(loop)
             await node.look()
-            server = ApiServer(node, report=self._report, path=str(self._run / "io.nodestorage"))
+            server = ApiServer(node, report=self._report, path=str(self._run / INTERFACE))
             await server.start()
             stack.push_async_callback(server.close)
             await self._until_stopped(node, told)

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-__all__ = ["SOCKET_PATH", "CallFailed", "Client", "Denied", "Unreachable"]
-
-SOCKET_PATH = "/run/nodestoraged/io.nodestorage"
+__all__ = ["CallFailed", "Client", "Denied", "Unreachable"]
 
 #: A queue that stays full for two seconds is not served any more.
 _CONNECT_TRIES = 40
@@ -47,7 +45,7 @@ class CallFailed(Exception):  # noqa: N818 - named like the reply
 class Client:
     """One connection.  After an exception other than CallFailed it is of no use any more."""
 
-    def __init__(self, path: str = SOCKET_PATH, timeout_seconds: float | None = 10.0) -> None:
+    def __init__(self, path: str, timeout_seconds: float | None = 10.0) -> None:
         """Connect; raises Unreachable or Denied.  The time is for each wait, None: no limit."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_seconds)

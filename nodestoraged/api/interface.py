@@ -8,9 +8,13 @@ interpreter.  The shipped file `io.nodestorage.varlink` is `describe()`, kept eq
 
 from __future__ import annotations
 
-__all__ = ["ERRORS", "INTERFACE", "METHODS", "Method", "describe", "wrong_parameter"]
+__all__ = [
+    "ERRORS", "INTERFACE", "METHODS", "SOCKET_PATH", "Method", "describe", "wrong_parameter",
+]  # fmt: skip
 
 INTERFACE = "io.nodestorage"
+#: Where the daemon listens unless it is told of another run-time directory.
+SOCKET_PATH = f"/run/nodestoraged/{INTERFACE}"
 
 NEVER, MAY, MUST = "never", "may", "must"
 

@@ -21,9 +21,8 @@ from nodestoraged.api.connection import Connection, Limits, Report
 from nodestoraged.api.service import NodeService
 from nodestoraged.linux.peercred import peer_credentials
 
-__all__ = ["SOCKET_PATH", "ApiServer"]
+__all__ = ["ApiServer"]
 
-SOCKET_PATH = "/run/nodestoraged/io.nodestorage"
 _BACKLOG = 64
 
 
@@ -35,7 +34,7 @@ class ApiServer:
         service: NodeService,
         *,
         report: Report,
-        path: str = SOCKET_PATH,
+        path: str,
         group: str = faults.GROUP,
         limits: Limits | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from nodestoraged.api.client import SOCKET_PATH
+from nodestoraged.api.interface import SOCKET_PATH
 from nodestoraged.cli.render import FORMATS
 
 TYPE_CHECKING = False

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nodestoraged.api.client import SOCKET_PATH, Client, Unreachable
+from nodestoraged.api.client import Client, Unreachable
+from nodestoraged.api.interface import SOCKET_PATH
 from tests.vm.harness.flavour import CONTAINERD, Flavour
 from tests.vm.harness.guest import Result
 from tests.vm.harness.machine import Machine

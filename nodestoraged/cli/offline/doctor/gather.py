@@ -17,7 +17,8 @@ from pathlib import Path
 
 from nodestoraged.adapters import configfile
 from nodestoraged.adapters.mounts import table_of
-from nodestoraged.api.client import SOCKET_PATH, CallFailed, Client, Denied, Unreachable
+from nodestoraged.api.client import CallFailed, Client, Denied, Unreachable
+from nodestoraged.api.interface import SOCKET_PATH
 from nodestoraged.cli.fields import Json, entries, number, obj
 from nodestoraged.cli.offline.doctor import files, neighbours, services
 from nodestoraged.cli.offline.doctor.around import role_facts
