@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Below the top directory of the stick's file system.
-MANIFEST_PATH = ".nodestoraged/manifest.json"
-MANIFEST_SCHEMA = 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:

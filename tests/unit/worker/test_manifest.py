@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from nodestoraged.adapters import records
-from nodestoraged.model.manifest import MANIFEST_SCHEMA, Manifest, Quality
+from nodestoraged.model.manifest import Manifest, Quality
 from nodestoraged.worker import manifest
 from nodestoraged.worker.failure import OperationFailed
 
@@ -38,7 +38,7 @@ def test_every_field_of_the_model_goes_there_and_back() -> None:
     stored = json.loads(written)
     assert set(stored) == {"schema", *(field.name for field in fields(Manifest))}
     assert set(stored["quality"]) == {field.name for field in fields(Quality)}
-    assert stored["schema"] == MANIFEST_SCHEMA
+    assert stored["schema"] == 1
 
 
 def test_fields_of_a_later_version_are_dropped() -> None:
