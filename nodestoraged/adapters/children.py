@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nodestoraged import worker
+from nodestoraged.core.conditions import STUCK_CHILDREN_MAX
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.worker.helper import ENVIRONMENT
 
@@ -56,7 +57,7 @@ class Children:
         *,
         entry: str | None = None,
         python: Sequence[str] = (sys.executable, "-I", "-S"),
-        stuck_limit: int = 4,
+        stuck_limit: int = STUCK_CHILDREN_MAX,
     ) -> None:
         main = Path(worker.__file__).resolve().with_name("__main__.py")
         self._command = (*python, entry or str(main))

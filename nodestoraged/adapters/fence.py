@@ -12,10 +12,7 @@ from pathlib import Path
 
 from nodestoraged.model.errors import InternalError, ObservationError, StepError
 
-__all__ = ["FENCE_DIRECTORY", "FileFence"]
-
-#: Part of the contract with the packaged drop-ins.
-FENCE_DIRECTORY = Path("/run/nodestorage-fence")
+__all__ = ["FileFence"]
 
 _ROLE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
@@ -23,7 +20,7 @@ _ROLE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 class FileFence:
     """Implements `ports.Fence` with one empty file per role in `directory`."""
 
-    def __init__(self, directory: Path = FENCE_DIRECTORY) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def is_up(self, role: str) -> bool:

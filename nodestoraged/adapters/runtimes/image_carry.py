@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nodestoraged.adapters.children import Children
 from nodestoraged.adapters.program import run_program
-from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY, SandboxImages
+from nodestoraged.adapters.runtimes.sandbox_images import SandboxImages
 from nodestoraged.adapters.runtimes.session import RuntimeSession
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.imagefs import KUBERNETES_NAMESPACE, KeptImage
@@ -66,7 +66,7 @@ class ImageCarry:
         self,
         children: Children,
         socket_path: str,
-        directory: Path = DIRECTORY / "carry",
+        directory: Path,
         *,
         ctr: Sequence[str] = ("ctr",),
     ) -> None:

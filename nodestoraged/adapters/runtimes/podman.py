@@ -19,7 +19,6 @@ from nodestoraged.adapters.program import Finished, run_program
 from nodestoraged.adapters.runtimes.podman_images import PodmanImages
 from nodestoraged.adapters.runtimes.podman_info import PodmanInfo
 from nodestoraged.adapters.runtimes.podman_links import PodmanLinks
-from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.proof import ProofReading, RuntimeReading
@@ -50,7 +49,7 @@ class PodmanRuntime:
         self,
         children: Children,
         clock: Clock,
-        archive: Path = DIRECTORY,
+        archive: Path,
         *,
         podman: Sequence[str] = ("podman",),
         transient: bool = False,

@@ -10,7 +10,7 @@ from nodestoraged.adapters.runtimes.alone import AloneRuntime
 from nodestoraged.adapters.runtimes.image_carry import ImageCarry
 from nodestoraged.adapters.runtimes.links import LinkReader, or_none
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
-from nodestoraged.adapters.runtimes.sandbox_images import DIRECTORY, SandboxImages, full_name
+from nodestoraged.adapters.runtimes.sandbox_images import SandboxImages, full_name
 from nodestoraged.adapters.runtimes.session import RuntimeSession
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError
@@ -33,7 +33,7 @@ class ContainerdRuntime:
         self,
         children: Children,
         clock: Clock,
-        archive: Path = DIRECTORY,
+        archive: Path,
         alone: AloneRuntime | None = None,
     ) -> None:
         self._children = children

@@ -1,6 +1,6 @@
 """Images kept as archives on the root disk, so that an empty stick can start pods offline.
 
-Owns `/var/lib/nodestoraged/images/`: the archives and their index.  Speaks to containerd by
+Owns `images/` in the state directory: the archives and their index.  Speaks to containerd by
 `ctr` only.  An image's name never becomes part of a path; a file is named by the name's hash.
 """
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.imagefs import KUBERNETES_NAMESPACE, KeptImage
 
-DIRECTORY = Path("/var/lib/nodestoraged/images")
 _INDEX = "index.json"
 _SCHEMA = 1
 _KILL_SECONDS = 1.0
@@ -30,9 +29,7 @@ class SandboxImages:
     a time: exports and imports are steps of the one operation that runs.
     """
 
-    def __init__(
-        self, socket_path: str, directory: Path = DIRECTORY, *, ctr: Sequence[str] = ("ctr",)
-    ) -> None:
+    def __init__(self, socket_path: str, directory: Path, *, ctr: Sequence[str] = ("ctr",)) -> None:
         self._directory = directory
         self._command = (*ctr, "-a", socket_path, "-n", KUBERNETES_NAMESPACE)
 

@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nodestoraged.adapters.fence import FENCE_DIRECTORY, FileFence
+from nodestoraged.adapters.fence import FileFence
 from nodestoraged.model.errors import InternalError, ObservationError, StepError
-
-
-def test_the_directory_is_the_one_of_the_packaged_drop_ins() -> None:
-    assert Path("/run/nodestorage-fence") == FENCE_DIRECTORY
 
 
 def test_raised_it_is_a_file_named_after_the_role(tmp_path: Path) -> None:
