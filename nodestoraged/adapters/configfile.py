@@ -21,6 +21,7 @@ import tomli_w
 
 from nodestoraged.adapters import configschema
 from nodestoraged.adapters.configschema import KeyPath, dotted
+from nodestoraged.adapters.durable import put_in_place
 from nodestoraged.model.config import Config
 from nodestoraged.model.errors import ConfigError
 
@@ -271,14 +272,7 @@ def _replace(target: Path, content: str) -> None:
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         os.fchmod(fd, 0o644)
         file.write(content)
-        file.flush()
-        os.fsync(fd)
-    temporary.replace(target)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    put_in_place(temporary, target)
 
 
 def _toml(value: object) -> str:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nodestoraged.adapters import records
+from nodestoraged.adapters.durable import put_in_place, sync_directory
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.operation import Operation
 
@@ -122,7 +123,7 @@ class FileJournal:
                 flags |= os.O_TRUNC
             self._file = os.open(self._journal, flags, 0o600)
             self._begun = operation.id
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         _write_line(self._file, operation)
 
     def _close(self, operation: Operation) -> None:
@@ -133,7 +134,7 @@ class FileJournal:
             _write_line(fd, operation)
         finally:
             os.close(fd)
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
         self._closed.append(operation)
         if self._open and operation.id not in {known.id for known in self._open.values()}:
             return  # an errand, which was never begun here; what is open stays open
@@ -155,11 +156,9 @@ class FileJournal:
         try:
             for operation in self._closed:
                 _write_all(fd, _line(operation))
-            os.fsync(fd)
         finally:
             os.close(fd)
-        partial.replace(self._history)
-        _sync_directory(self._directory)
+        put_in_place(partial, self._history)
 
     def _load(self) -> None:
         self._closed = [each for each in self._read(self._history) if each is not None]
@@ -228,11 +227,3 @@ def _understood(body: bytes) -> Operation | None:
         return records.load(Operation, record["operation"])
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

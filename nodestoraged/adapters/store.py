@@ -16,6 +16,7 @@ from pathlib import Path
 import tomli_w
 
 from nodestoraged.adapters import records
+from nodestoraged.adapters.durable import put_in_place
 from nodestoraged.model.device import Identity
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.hidden import Wash
@@ -163,12 +164,6 @@ def _write(path: Path, content: bytes) -> None:
     try:
         while content:  # a full disk takes a part and says nothing; the next attempt says it
             content = content[os.write(fd, content) :]
-        os.fsync(fd)
     finally:
         os.close(fd)
-    partial.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    put_in_place(partial, path)

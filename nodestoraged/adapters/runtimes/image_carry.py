@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nodestoraged.adapters.children import Children
+from nodestoraged.adapters.durable import put_in_place
 from nodestoraged.adapters.program import run_program
 from nodestoraged.adapters.runtimes.sandbox_images import SandboxImages
 from nodestoraged.adapters.runtimes.session import RuntimeSession
@@ -194,7 +194,7 @@ class ImageCarry:
         entries = [asdict(each) for each in images]
         text = json.dumps({"schema": _SCHEMA, "images": entries}, indent=1) + "\n"
         try:
-            await asyncio.to_thread(_put_in_place, path, text)
+            await asyncio.to_thread(_store, path, text)
         except OSError as error:
             raise StepError("StateNotSaved", f"{path}: {error.strerror}") from None
 
@@ -240,17 +240,9 @@ def _read(path: Path) -> tuple[CarriedImage, ...] | None:
         return None
 
 
-def _put_in_place(path: Path, text: str) -> None:
+def _store(path: Path, text: str) -> None:
     """The file is whole and on the disk, after a power cut too."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    with partial.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    partial.write_text(text)
+    put_in_place(partial, path)

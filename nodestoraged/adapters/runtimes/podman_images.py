@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from nodestoraged.adapters.durable import put_in_place
 from nodestoraged.adapters.program import Finished
 from nodestoraged.adapters.runtimes.sandbox_images import archive_name
 from nodestoraged.model.errors import StepError
@@ -94,10 +94,10 @@ class PodmanImages:
             done = await self._podman(words, deadline_seconds=deadline_seconds)
             if done.exit_code != 0:
                 raise StepError("SandboxImageNotSaved", f"podman save: {done.complaint}")
-            await asyncio.to_thread(_put_in_place, partial, final)
+            await asyncio.to_thread(put_in_place, partial, final)
             record = {"name": name, "id": image_id, "size_bytes": final.stat().st_size}
             partial.write_text(json.dumps(record) + "\n")
-            await asyncio.to_thread(_put_in_place, partial, final.with_suffix(".json"))
+            await asyncio.to_thread(put_in_place, partial, final.with_suffix(".json"))
         except OSError as error:
             text = f"{final}: {error.strerror}"
             raise StepError("SandboxImageNotSaved", text, errno=error.errno) from None
@@ -127,15 +127,3 @@ def _read(record: Path) -> tuple[str, str] | None:
         return str(found["name"]), str(found["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _put_in_place(partial: Path, final: Path) -> None:
-    """`final` is whole and on the disk, after a power cut too."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(final)
-    directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

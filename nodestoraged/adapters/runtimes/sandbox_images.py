@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from nodestoraged.adapters.durable import put_in_place
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.imagefs import KUBERNETES_NAMESPACE, KeptImage
 
@@ -67,7 +67,8 @@ class SandboxImages:
             await self._ctr(
                 "SandboxImageNotSaved", ("export", "--", str(partial), name), deadline_seconds
             )
-            size_bytes = await asyncio.to_thread(_put_in_place, partial, final)
+            await asyncio.to_thread(put_in_place, partial, final)
+            size_bytes = final.stat().st_size
             image = KeptImage(name=name, digest=digest, file=final.name, size_bytes=size_bytes)
             others = [each for each in self.kept() if each.name != name]
             await asyncio.to_thread(self._write_index, [*others, image])
@@ -122,7 +123,7 @@ class SandboxImages:
         ]
         partial = self._directory / f"{_INDEX}.partial"
         partial.write_text(json.dumps({"schema": _SCHEMA, "images": entries}, indent=1) + "\n")
-        _put_in_place(partial, self._directory / _INDEX)
+        put_in_place(partial, self._directory / _INDEX)
 
     async def _ctr(self, reason: str, arguments: Sequence[str], deadline_seconds: float) -> None:
         """`ctr images …` ended with 0; StepError with its last word, StepTimeout."""
@@ -167,20 +168,6 @@ def full_name(name: str) -> str:
         name = f"docker.io/{name}"
     tagged = ":" in name.rpartition("/")[2] or "@" in name
     return name if tagged else f"{name}:latest"
-
-
-def _put_in_place(partial: Path, final: Path) -> int:
-    """`final` is whole and on the disk, after a power cut too; its size in bytes."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-        size_bytes = os.fstat(file.fileno()).st_size
-    partial.replace(final)
-    directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return size_bytes
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
