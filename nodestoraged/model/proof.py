@@ -38,17 +38,6 @@ class LinkResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeReading:
-    """What answered on the runtime's socket just now."""
-
-    installed: bool
-    answering: bool
-    version: str | None = None
-    pods: int | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProofReading:
     """One reading of every fact that a link judges; None where it could not be read.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from nodestoraged.model.config import RoleConfig
-from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.proof import ProofReading
 from nodestoraged.model.runtime import RuntimeProfile, Unit
 
 
@@ -71,10 +71,6 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """The child is gone."""
-        ...
-
-    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
-        """What answers on the socket now; a silent socket is a reading, not an error."""
         ...
 
     async def foreign_containers(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError
-from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.proof import ProofReading
 from nodestoraged.model.runtime import RuntimeProfile, Unit, UnitState
 from nodestoraged.sim.world import (
     INTERNAL_NUMBER,
@@ -115,12 +115,6 @@ class SimRuntime:
         if not self._world.client_runs:
             self._world.client_runs = True
             self._world.client_starts += 1
-
-    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
-        """RuntimeReady is always true."""
-        alive = self._world.runtime_answers
-        pods = self._world.pods if profile.daemonless else None
-        return RuntimeReading(installed=True, answering=alive, version="1.6.20", pods=pods)
 
     async def foreign_containers(
         self, profile: RuntimeProfile, *, deadline_seconds: float

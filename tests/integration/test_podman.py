@@ -19,6 +19,7 @@ from nodestoraged.core.verify import verify
 from nodestoraged.linux import process
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import DeviceNumber
+from nodestoraged.model.errors import StepError
 from nodestoraged.model.proof import Link, ProofReading
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
 from nodestoraged.worker.operations_conmon import conmons, forget_podman, kill_conmons
@@ -246,12 +247,12 @@ def test_a_container_that_was_started_below_the_mount_breaks_the_proof(
     assert "runs from another root" in str(found.error(Link.RUNTIME_MOUNT))
 
 
-def test_podman_below_a_file_is_a_reading_and_no_error(bench: Bench) -> None:
+def test_podman_below_a_file_is_told_in_its_own_words(bench: Bench) -> None:
     (bench.root / "libpod").write_text("in the way")
-    ask = bench.runtime.reading(bench.profile, deadline_seconds=SECONDS)
-    reading = bench.worker.runner.run(ask)
-    assert (reading.installed, reading.answering) == (True, False)
-    assert "libpod" in reading.detail
+    with pytest.raises(StepError) as caught:
+        bench.worker.runner.run(bench.runtime.prove(bench.profile, deadline_seconds=5.0))
+    assert caught.value.reason == "PodmanFailed"
+    assert "libpod" in caught.value.message
 
 
 def _only_monitor(bench: Bench) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from nodestoraged.adapters.runtimes.podman import PodmanRuntime
 from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
 from nodestoraged.model.config import RoleConfig
-from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.proof import ProofReading
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
 from nodestoraged.ports import Runtime
 
@@ -38,10 +38,6 @@ class RuntimeByDialect:
         """Neither keeps a process."""
         await self._containerd.close()
         await self._podman.close()
-
-    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
-        """What answers now."""
-        return await self._of(profile).reading(profile, deadline_seconds=deadline_seconds)
 
     async def foreign_containers(
         self, profile: RuntimeProfile, *, deadline_seconds: float

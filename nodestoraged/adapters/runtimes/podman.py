@@ -21,7 +21,7 @@ from nodestoraged.adapters.runtimes.podman_info import PodmanInfo
 from nodestoraged.adapters.runtimes.podman_links import PodmanLinks
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError, StepTimeout
-from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.proof import ProofReading
 from nodestoraged.model.runtime import RuntimeProfile
 from nodestoraged.ports import Clock
 
@@ -70,17 +70,6 @@ class PodmanRuntime:
 
     async def close(self) -> None:
         """Nothing is open."""
-
-    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
-        """Whether podman reads its store, and how many containers run."""
-        try:
-            info = await self._info(profile, deadline_seconds)
-        except StepError as error:
-            installed = error.reason != "PodmanMissing"
-            return RuntimeReading(installed=installed, answering=False, detail=error.message)
-        return RuntimeReading(
-            installed=True, answering=True, version=info.version, pods=info.running
-        )
 
     async def foreign_containers(
         self, profile: RuntimeProfile, *, deadline_seconds: float

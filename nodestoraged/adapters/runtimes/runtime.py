@@ -15,7 +15,7 @@ from nodestoraged.adapters.runtimes.session import RuntimeSession
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.imagefs import RuntimeStatus
-from nodestoraged.model.proof import ProofReading, RuntimeReading
+from nodestoraged.model.proof import ProofReading
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
 from nodestoraged.ports import Clock
 
@@ -56,18 +56,6 @@ class ContainerdRuntime:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    async def reading(self, profile: RuntimeProfile, *, deadline_seconds: float) -> RuntimeReading:
-        """Who answers, and how many pods there are."""
-        try:
-            session = await self._opened(profile)
-            version = await session.version(deadline_seconds)
-            pods = sum(pod.ready for pod in await session.pods(deadline_seconds))
-        except StepError as error:
-            return RuntimeReading(installed=True, answering=False, detail=error.message)
-        return RuntimeReading(
-            installed=True, answering=True, version=version.runtime_version, pods=pods
-        )
 
     async def foreign_containers(
         self, profile: RuntimeProfile, *, deadline_seconds: float

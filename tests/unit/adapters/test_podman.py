@@ -18,7 +18,7 @@ from nodestoraged.core.verify import verify
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import StepError, StepTimeout
-from nodestoraged.model.proof import Link, RuntimeReading
+from nodestoraged.model.proof import Link
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
 
 ROOT = "/var/lib/containers/storage"
@@ -149,10 +149,6 @@ def runtime(podman: FakePodman, children: FakeChildren, tmp_path: Path) -> Podma
     return made(children, tmp_path)
 
 
-def reading_of(runtime: PodmanRuntime) -> RuntimeReading:
-    return asyncio.run(runtime.reading(PROFILE, deadline_seconds=LONG))
-
-
 def refused(ask: Callable[[], Awaitable[object]]) -> StepError:
     async def run() -> None:
         await ask()
@@ -162,24 +158,10 @@ def refused(ask: Callable[[], Awaitable[object]]) -> StepError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("answer", "version", "running"), [(INFO_4, "4.3.1", 1), (INFO_5, "5.4.2", 0)]
-)
-def test_podman_answers_as_soon_as_its_program_reads_the_store(
-    podman: FakePodman, runtime: PodmanRuntime, answer: object, version: str, running: int
-) -> None:
-    podman.answers["info"] = said(answer)
-    assert reading_of(runtime) == RuntimeReading(
-        installed=True, answering=True, version=version, pods=running
-    )
-
-
-def test_without_the_program_podman_is_not_installed(
-    podman: FakePodman, runtime: PodmanRuntime
-) -> None:
+def test_without_the_program_podman_is_missing(podman: FakePodman, runtime: PodmanRuntime) -> None:
     podman.answers["info"] = FileNotFoundError(2, "No such file or directory")
-    found = reading_of(runtime)
-    assert (found.installed, found.answering) == (False, False)
+    error = refused(lambda: runtime.prove(PROFILE, deadline_seconds=LONG))
+    assert error.reason == "PodmanMissing"
 
 
 @pytest.mark.parametrize(
@@ -193,24 +175,25 @@ def test_what_runs_podman_for_us_says_the_same(
     podman: FakePodman, children: FakeChildren, tmp_path: Path, text: str, code: int
 ) -> None:
     podman.answers["info"] = said(stderr=f"{text}\n", code=code)
-    found = reading_of(made(children, tmp_path, transient=True))
-    assert (found.installed, found.answering) == (False, False)
+    runtime = made(children, tmp_path, transient=True)
+    error = refused(lambda: runtime.prove(PROFILE, deadline_seconds=LONG))
+    assert error.reason == "PodmanMissing"
 
 
-def test_a_store_on_a_dead_disk_is_a_reading_with_podman_s_own_words(
+def test_a_store_on_a_dead_disk_is_told_in_podman_s_own_words(
     podman: FakePodman, runtime: PodmanRuntime
 ) -> None:
     podman.answers["info"] = said(stderr=DEAD, code=125)
-    found = reading_of(runtime)
-    assert (found.installed, found.answering) == (True, False)
-    assert found.detail == f"podman info: {DEAD.strip()}"
+    error = refused(lambda: runtime.prove(PROFILE, deadline_seconds=0.1))
+    assert (error.reason, error.message) == ("PodmanFailed", f"podman info: {DEAD.strip()}")
 
 
 def test_podman_is_not_started_upon_a_disk_that_hangs(
     podman: FakePodman, children: FakeChildren, runtime: PodmanRuntime
 ) -> None:
     children.broken["stat_fs"] = StepTimeout("Hung", "stat_fs did not come back within 5 s")
-    assert reading_of(runtime).answering is False
+    error = refused(lambda: runtime.prove(PROFILE, deadline_seconds=LONG))
+    assert error.reason == "Hung"
     assert podman.asked == []
 
 
@@ -241,7 +224,8 @@ def test_an_answer_that_is_not_podman_s_is_an_error_with_a_name(
 
 
 @pytest.mark.parametrize(
-    ("answer", "database"), [(INFO_4, "libpod/bolt_state.db"), (INFO_5, "db.sql")]
+    ("answer", "database", "told"),
+    [(INFO_4, "libpod/bolt_state.db", ("4.3.1", 1)), (INFO_5, "db.sql", ("5.4.2", 0))],
 )
 def test_every_link_holds_for_the_device_that_carries_layers_database_and_mount(
     podman: FakePodman,
@@ -249,6 +233,7 @@ def test_every_link_holds_for_the_device_that_carries_layers_database_and_mount(
     runtime: PodmanRuntime,
     answer: object,
     database: str,
+    told: tuple[str, int],
 ) -> None:
     podman.answers["info"] = said(answer)
     children.conmons = [{"pid": 7, "id": "a" * 64}]
@@ -257,6 +242,7 @@ def test_every_link_holds_for_the_device_that_carries_layers_database_and_mount(
     links = verify(found, STICK, own_namespace=False, dialect=Dialect.PODMAN)
     assert [link for link in links if not link.holds] == []
     assert found.mountpoint == f"{ROOT}/overlay"
+    assert (found.runtime_version, found.pods) == told
     asked = [arguments["path"] for name, arguments in children.calls if name == "stat_fs"]
     assert f"{ROOT}/{database}" in asked
     other = verify(found, DeviceNumber(8, 1), own_namespace=False, dialect=Dialect.PODMAN)
@@ -343,7 +329,8 @@ def test_the_grace_is_cut_where_the_deadline_does_not_allow_it(
 def test_in_a_unit_of_its_own_podman_ends_with_its_deadline(
     podman: FakePodman, children: FakeChildren, tmp_path: Path
 ) -> None:
-    reading_of(made(children, tmp_path, transient=True))
+    runtime = made(children, tmp_path, transient=True)
+    asyncio.run(runtime.prove(PROFILE, deadline_seconds=LONG))
     argv = podman.asked[0]
     assert argv[0] == "systemd-run"
     assert "--property=RuntimeMaxSec=5s" in argv
@@ -430,7 +417,6 @@ def test_each_call_goes_to_who_speaks_the_dialect(dialect: Dialect) -> None:
     deadline: dict[str, object] = {"deadline_seconds": LONG}
     calls: dict[str, dict[str, object]] = {
         "open": {},
-        "reading": deadline,
         "foreign_containers": deadline,
         "stop_pods": {**deadline, "grace_seconds": 1.0},
         "prove": deadline,

@@ -189,28 +189,15 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 def test_one_child_serves_a_whole_operation_and_a_dead_one_is_replaced(bench: Bench) -> None:
     async def scenario() -> None:
         await bench.runtime.open(CONTAINERD)
-        await bench.runtime.reading(CONTAINERD, deadline_seconds=LONG)
+        await bench.runtime.foreign_containers(CONTAINERD, deadline_seconds=LONG)
         await bench.runtime.stop_pods(CONTAINERD, grace_seconds=1, deadline_seconds=LONG)
         assert (bench.opened, bench.session.closed) == (1, 0)
         bench.session.alive = False
-        await bench.runtime.reading(CONTAINERD, deadline_seconds=LONG)
+        await bench.runtime.foreign_containers(CONTAINERD, deadline_seconds=LONG)
         assert (bench.opened, bench.session.closed) == (2, 1)
         await bench.runtime.close()
         await bench.runtime.close()
         assert bench.session.closed == 2
-
-    run(scenario)
-
-
-def test_a_silent_socket_is_a_reading_and_no_error(bench: Bench) -> None:
-    async def scenario() -> None:
-        found = await bench.runtime.reading(CONTAINERD, deadline_seconds=LONG)
-        assert (found.answering, found.version, found.pods) == (True, "1.6.20", 2)
-        for name in ("version", "pods", "open"):
-            bench.session.broken = {name: StepError("RuntimeUnavailable", "nothing answers")}
-            bench.session.alive = False
-            found = await bench.runtime.reading(CONTAINERD, deadline_seconds=LONG)
-            assert (found.answering, found.detail) == (False, "nothing answers")
 
     run(scenario)
 
