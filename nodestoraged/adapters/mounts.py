@@ -25,7 +25,6 @@ def table_of(rows: Iterable[mountinfo.MountRow]) -> MountTable:
                 fstype=row.fstype,
                 source=row.source,
                 read_only=row.read_only,
-                shared=any(tag.startswith("shared:") for tag in row.propagation),
             )
             for row in rows
         )

@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-_DELETED = "//deleted"
 
 
 class MountRow(NamedTuple):
@@ -47,11 +46,6 @@ class MountRow(NamedTuple):
     def read_only(self) -> bool:
         """The mount or its superblock refuses writes."""
         return "ro" in self.options or "ro" in self.super_options
-
-    @property
-    def deleted(self) -> bool:
-        """The directory beneath was unlinked; the kernel appends "//deleted" to the path."""
-        return self.target.endswith(_DELETED)
 
 
 def parse(data: bytes) -> tuple[MountRow, ...]:

@@ -87,7 +87,6 @@ class AwaitedImageFs:
 
     usage: ImageFsUsage
     attempts: int
-    waited_seconds: float
 
 
 class ContainerState(StrEnum):
@@ -101,10 +100,9 @@ class ContainerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInfo:
-    """One CRI container; `sandbox_id` names its pod sandbox."""
+    """One CRI container."""
 
     id: str
-    sandbox_id: str
     name: str
     image: str
     state: ContainerState

@@ -22,7 +22,6 @@ class Mount:
     fstype: str
     source: str
     read_only: bool = False
-    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

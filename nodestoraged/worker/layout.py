@@ -65,15 +65,14 @@ class Layout:
         )
         return True
 
-    def write(self, pipe: int) -> int:
-        """The archive went into `pipe`; bytes of blobs.  Never more than a chunk in memory."""
+    def write(self, pipe: int) -> None:
+        """The archive went into `pipe`; never more than a chunk of it is in memory."""
         index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": self._manifests}
         _write_entry(pipe, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
         _write_entry(pipe, "index.json", json.dumps(index).encode())
         for name, size in self._blobs.items():
             self._write_blob(pipe, name, size)
         _write_all(pipe, bytes(1024))  # two empty records end an archive
-        return sum(self._blobs.values())
 
     def _collect(self, document: Mapping[str, object], found: dict[str, int], depth: int) -> bool:
         """What the document refers to is in `found`; False if something that is needed is not."""

@@ -32,8 +32,8 @@ def recall_images(args: Mapping[str, object]) -> Mapping[str, object]:
 
     `images` is JSON on the root disk: a list of {name, digest}.  `root` is the runtime's root,
     `import` the command that reads an archive from its standard input.  Returns recalled
-    (count), missing (names, the first 50) and bytes.  Raises ImagesNotRecalled with the last
-    word of the command.
+    (count) and missing (names, the first 50).  Raises ImagesNotRecalled with the last word of
+    the command.
     """
     wanted = _read_list(arguments.path(args, "images"))
     command = args.get("import")
@@ -41,15 +41,16 @@ def recall_images(args: Mapping[str, object]) -> Mapping[str, object]:
         raise OperationFailed("BadArguments", "import must be a command")
     directory = _open_blobs(arguments.path(args, "root"))
     if directory is None:
-        return {"recalled": 0, "missing": [name for name, _ in wanted][:_SHOWN], "bytes": 0}
+        return {"recalled": 0, "missing": [name for name, _ in wanted][:_SHOWN]}
     try:
         layout = Layout(directory)
         missing = [name for name, digest in wanted if not layout.add(name, digest)]
-        sent = _import(command, layout) if len(layout) else 0
+        if len(layout):
+            _import(command, layout)
     finally:
         os.close(directory)
     shown = [printable(name) for name in missing[:_SHOWN]]
-    return {"recalled": len(layout), "missing": shown, "bytes": sent}
+    return {"recalled": len(layout), "missing": shown}
 
 
 def _read_list(path: str) -> list[tuple[str, str]]:
@@ -74,8 +75,8 @@ def _open_blobs(root: str) -> int | None:
     return directory
 
 
-def _import(command: Sequence[str], layout: Layout) -> int:
-    """The command has read the archive and ended well; bytes of blobs."""
+def _import(command: Sequence[str], layout: Layout) -> None:
+    """The command has read the archive and ended well."""
     executable = helper.find(command[0])
     # Its words go to memory: nobody could read a second pipe while we write the first.
     words = os.memfd_create("import", os.MFD_CLOEXEC)
@@ -98,9 +99,8 @@ def _import(command: Sequence[str], layout: Layout) -> int:
         raise OperationFailed("ImagesNotRecalled", message, cause=error) from None
     finally:
         os.close(read_end)
-    sent = 0
     try:
-        sent = layout.write(write_end)
+        layout.write(write_end)
     except BrokenPipeError:
         pass  # its own words are better
     finally:
@@ -111,4 +111,3 @@ def _import(command: Sequence[str], layout: Layout) -> int:
     if status:
         last = said.rsplit("\n", 1)[-1]
         raise OperationFailed("ImagesNotRecalled", printable(last) or f"status {status}")
-    return sent

@@ -53,7 +53,6 @@ class Recalled:
 
     count: int
     missing: tuple[str, ...]
-    bytes_read: int
 
 
 class ImageCarry:
@@ -184,11 +183,10 @@ class ImageCarry:
         found = await self._children.call(
             "recall_images", arguments, deadline_seconds=deadline_seconds
         )
-        missing, count, size = found.get("missing"), found.get("recalled"), found.get("bytes")
+        missing, count = found.get("missing"), found.get("recalled")
         assert isinstance(missing, list)
         assert isinstance(count, int)
-        assert isinstance(size, int)
-        return Recalled(count=count, missing=tuple(map(str, missing)), bytes_read=size)
+        return Recalled(count=count, missing=tuple(map(str, missing)))
 
     async def _write(self, path: Path, images: Sequence[CarriedImage]) -> None:
         entries = [asdict(each) for each in images]

@@ -20,13 +20,11 @@ class PodmanInfo:
 
     version: str
     graph_root: str
-    run_root: str
     driver: str
     database: str
     images: int
     containers: int
     running: int
-    paused: int
 
     @classmethod
     def of(cls, answer: Mapping[str, object]) -> PodmanInfo:
@@ -37,13 +35,11 @@ class PodmanInfo:
         return cls(
             version=_text(version, "Version"),
             graph_root=_text(store, "graphRoot"),
-            run_root=_text(store, "runRoot"),
             driver=_text(store, "graphDriverName"),
             database=_DATABASES[str(backend)],
             images=_count(_table(store, "imageStore"), "number"),
             containers=_count(containers, "number"),
             running=_count(containers, "running"),
-            paused=_count(containers, "paused"),
         )
 
 

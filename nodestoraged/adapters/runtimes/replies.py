@@ -112,7 +112,6 @@ def awaited(value: object) -> AwaitedImageFs:
     return AwaitedImageFs(
         usage=image_fs(fields.value("usage")),
         attempts=fields.number("attempts"),
-        waited_seconds=fields.seconds("waited_seconds"),
     )
 
 
@@ -134,7 +133,6 @@ def pods(value: object) -> tuple[PodSandbox, ...]:
 def _container(fields: Fields) -> ContainerInfo:
     return ContainerInfo(
         id=fields.text("id"),
-        sandbox_id=fields.text("sandbox_id"),
         name=fields.text("name"),
         image=fields.text("image"),
         state=ContainerState(fields.text("state")),

@@ -97,11 +97,7 @@ class Methods:
                     raise CallFailure(cause.code, cause.reason, text, True) from None
                 pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
                 continue
-            return {
-                "usage": usage,
-                "attempts": attempts,
-                "waited_seconds": deadline.elapsed_seconds,
-            }
+            return {"usage": usage, "attempts": attempts}
 
     def _one_reading(self, deadline: Deadline) -> Json:
         # The plain connect keeps grpc out of it until somebody listens.

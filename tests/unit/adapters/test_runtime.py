@@ -78,7 +78,7 @@ class FakeSession:
             mountpoint="/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs",
             used_bytes=1, inodes_used=1, taken_at_ns=1,
         )  # fmt: skip
-        return AwaitedImageFs(usage=usage, attempts=1, waited_seconds=0.1)
+        return AwaitedImageFs(usage=usage, attempts=1)
 
     async def pods(self, _seconds: float = 0) -> tuple[PodSandbox, ...]:
         self._may("pods")

@@ -64,10 +64,6 @@ def test_read_only_is_told_by_mount_or_superblock() -> None:
     assert [row.mount_id for row in ROWS if row.read_only] == [42, 43]
 
 
-def test_a_removed_mount_point_is_told() -> None:
-    assert [row.mount_id for row in ROWS if row.deleted] == [43]
-
-
 def test_our_own_table_has_a_root() -> None:
     covering = mountinfo.covering(mountinfo.read(), "/")
     assert covering is not None
