@@ -18,7 +18,7 @@ from nodestoraged.model.copy import CopyPass
 from nodestoraged.model.decision import Move
 from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.hidden import Wash
-from nodestoraged.model.observation import Observation
+from nodestoraged.model.observation import RELEASE_SECONDS, Observation
 from nodestoraged.model.operation import INTERNAL_ROOT, NO_ROOT, RootRef
 from nodestoraged.model.plan import Step
 
@@ -232,13 +232,15 @@ def swap(observation: Observation, goal: Goal, *, ejected: bool = False) -> tupl
         name = source_of(observation).name if serving.device else LOST_NAME
         swap.append(steps.Unmount(name=name, dead=serving.dead, device=serving.device))
         if serving.device is not None and not serving.dead:
-            # Failing to release is only fatal to somebody who wants to pull the stick out.
+            # Failing to release is only fatal to somebody who wants to pull the stick out, and who
+            # may say how long it takes.
+            given = observation.release_seconds if ejected else RELEASE_SECONDS
             swap.append(
                 steps.Release(
                     device=serving.device,
                     name=name,
                     fatal=ejected,
-                    deadline_seconds=observation.release_seconds,
+                    deadline_seconds=given,
                 )
             )
     if goal.device is not None:

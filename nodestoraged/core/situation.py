@@ -14,7 +14,10 @@ from nodestoraged.model.registry import Intent, Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One verb with its arguments, as the socket gave them."""
+    """One verb with its arguments, as the socket gave them.
+
+    `release_seconds` is how long an eject gives the stick to lose its last user.
+    """
 
     verb: str
     stick: str | None = None
@@ -26,6 +29,7 @@ class Request:
     bytes_per_second: int | None = None
     tier: Wash | None = None
     next_boot: bool = False
+    release_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ def request_of(verb: str, arguments: Json) -> Request:
         bytes_per_second=_rate(arguments),
         tier=word(Wash, arguments, "tier"),
         next_boot=bool(arguments.get("nextBoot", False)),
+        release_seconds=_seconds(arguments, "waitSeconds"),
     )
 
 
@@ -120,6 +121,11 @@ def word(kind: type[_Word], arguments: Json, key: str) -> _Word | None:
 def _rate(arguments: Json) -> int | None:
     value = arguments.get("rate")
     return value if isinstance(value, int) and value > 0 else None
+
+
+def _seconds(arguments: Json, key: str) -> float | None:
+    value = arguments.get(key)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _text(arguments: Json, key: str) -> str | None:

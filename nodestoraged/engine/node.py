@@ -221,10 +221,6 @@ class Node:
                 MEANINGS[Reason.OPERATION_IN_PROGRESS],
                 "nodestoragectl operations --follow",
             )
-        wait = arguments.get("waitSeconds")
-        reconciler.memory.release_seconds = (
-            float(wait) if isinstance(wait, int | float) else RELEASE_SECONDS
-        )
         before = self._last_id(reconciler)
         answer = await self._apply(reconciler, request)
         operation_id = None
@@ -252,6 +248,10 @@ class Node:
         memory.permitted = memory.permitted | answer.permitted
         for incarnation in answer.forgiven:
             memory.forgive(incarnation)
+        if request.verb == "eject" and answer.moves:
+            # Until the pass that does it; a verb of another matter in between changes nothing.
+            given = request.release_seconds
+            memory.release_seconds = RELEASE_SECONDS if given is None else given
         reconciler.ports.log.event("request", f"{request.verb}: {answer.message}", role=name)
         self.wake()
         return answer

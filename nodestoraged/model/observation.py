@@ -67,7 +67,7 @@ class Observation:
     the profile exists.  `permitted` are the insertions (None: the internal directory) for
     which a verb, said in this daemon's life, allows a running runtime to be stopped.  Until
     `settling_until` more devices may follow an insertion, so no stick is chosen by itself.
-    `release_seconds` is how long a stick that leaves may take to lose its last user.
+    `release_seconds` is how long a stick that is ejected may take to lose its last user.
     `namespace_shared` is false where a mount made here would not be seen by the runtime.
     `inspections` are what trusted sticks said of themselves, `node` is this node's id as
     manifests bear it, and `aside` is where a stick is mounted while it is copied to.

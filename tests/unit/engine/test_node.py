@@ -11,6 +11,7 @@ from nodestoraged.engine.board import DaemonFacts
 from nodestoraged.engine.node import Node
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.config import DaemonConfig, RoleConfig
+from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
 from nodestoraged.sim.adapters import PROFILE, ports
 from nodestoraged.sim.world import World
@@ -148,6 +149,60 @@ def test_what_cannot_be_is_refused_and_changes_nothing() -> None:
             await bench.node.act("dance", None, {})
         assert (bench.world.intents, bench.world.registry) == before
         assert bench.node.operation("9") is None
+
+    run(scenario)
+
+
+def released(bench: Bench) -> list[float]:
+    """The deadlines of every release from now on."""
+    given: list[float] = []
+    disks = next(iter(bench.node._roles.values())).ports.disks
+    release = disks.release
+
+    async def told(device: BlockDevice, *, deadline_seconds: float) -> None:
+        given.append(deadline_seconds)
+        await release(device, deadline_seconds=deadline_seconds)
+
+    disks.release = told  # type: ignore[method-assign]
+    return given
+
+
+@pytest.mark.parametrize("between", ["pause", "enroll"])
+def test_the_time_that_an_eject_gives_outlives_a_verb_that_comes_before_its_pass(
+    between: str,
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        stick = await with_blue(bench)
+        await bench.node.act("switch", None, {"stick": stick})
+        await bench.until(lambda: bench.role()["phase"] == "BOUND")
+        bench.world.make("green")
+        other = bench.world.plug("green").devnode
+        given = released(bench)
+        async with bench.node._lock:
+            leaving = asyncio.create_task(bench.node.act("eject", None, {"waitSeconds": 60.0}))
+            await asyncio.sleep(0.01)
+            await bench.node.act(between, None, {"stick": other, "noSwitch": True})
+        await leaving
+        await bench.until(lambda: bool(given))
+        assert given == [60.0]
+
+    run(scenario)
+
+
+def test_the_time_that_an_eject_gives_is_its_own() -> None:
+    async def scenario(bench: Bench) -> None:
+        stick = await with_blue(bench)
+        given = released(bench)
+        for verb, arguments in (
+            ("eject", {"waitSeconds": 60.0}),
+            ("switch", {"stick": "internal"}),
+            ("eject", {}),
+        ):
+            await bench.node.act("switch", None, {"stick": stick})
+            await bench.until(lambda: bench.role()["phase"] == "BOUND")
+            await bench.node.act(verb, None, dict(arguments))
+            await bench.until(lambda: bench.role()["phase"] == "INTERNAL")
+        assert given == [60.0, 20.0, 20.0]
 
     run(scenario)
 
