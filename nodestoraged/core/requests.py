@@ -12,7 +12,7 @@ from dataclasses import replace
 from nodestoraged.core import enrolments
 from nodestoraged.core.enrolments import new_stick, present, present_marks, unburdened
 from nodestoraged.core.resolve import INTERNAL
-from nodestoraged.core.situation import Answer, Request, Situation
+from nodestoraged.core.situation import Answer, Request, Situation, occupied
 from nodestoraged.model.candidate import UNUSABLE, Candidate, Verdict
 from nodestoraged.model.config import DataPolicy, Fallback
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
@@ -229,11 +229,7 @@ _VERBS: dict[str, Callable[[Request, Situation], Answer]] = {
 def _movable(s: Situation) -> None:
     entry = s.observation.entry
     if s.busy or (entry is not None and entry.stage is not Stage.GRACE):
-        raise RefusedError(
-            Reason.OPERATION_IN_PROGRESS,
-            MEANINGS[Reason.OPERATION_IN_PROGRESS],
-            "nodestoragectl operations --follow",
-        )
+        raise occupied()
     if s.observation.intent.availability is not Availability.FULL:
         raise RefusedError(
             Reason.NO_CHANGES, MEANINGS[Reason.NO_CHANGES], "nodestoragectl resume --clear"

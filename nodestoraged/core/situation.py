@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from nodestoraged.model.candidate import Candidate
 from nodestoraged.model.config import DataPolicy, RoleConfig
 from nodestoraged.model.device import Incarnation
+from nodestoraged.model.errors import RefusedError
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.observation import Observation
+from nodestoraged.model.reason import MEANINGS, Reason
 from nodestoraged.model.registry import Intent, Registry
 
 
@@ -57,3 +59,9 @@ class Answer:
     permitted: frozenset[Incarnation | None] = frozenset()
     forgiven: frozenset[Incarnation] = frozenset()
     hint: str = ""
+
+
+def occupied() -> RefusedError:
+    """What a verb gets while another operation runs."""
+    reason = Reason.OPERATION_IN_PROGRESS
+    return RefusedError(reason, MEANINGS[reason], "nodestoragectl operations --follow")

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from nodestoraged.core import errandrules, preparation
 from nodestoraged.core.enrolments import checked_name, free_name
-from nodestoraged.core.situation import Request
+from nodestoraged.core.situation import Request, occupied
 from nodestoraged.engine.adopter import adopt, adopt_serving, reclaim
-from nodestoraged.engine.hearing import situation
+from nodestoraged.engine.hearing import rate, situation, text
 from nodestoraged.engine.preparer import ACTIVE, EMPTY
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.disk import PrepareRequest
@@ -78,22 +78,22 @@ async def _prepare(reconciler: Reconciler, arguments: Json) -> Operation:
     observation = await reconciler.observe()
     ports, registry = reconciler.ports, observation.registry
     serves = observation.serving()
-    origin = _text(arguments, "origin") or (ACTIVE if _fills(reconciler) else EMPTY)
+    origin = text(arguments, "origin") or (ACTIVE if _fills(reconciler) else EMPTY)
     if origin.rstrip("/") == observation.profile.root:
         origin = ACTIVE
     if origin not in {ACTIVE, EMPTY} and not origin.startswith("/"):
         raise RequestError("BadOrigin", f"{origin!r} is no absolute path", "--from /PATH")
     request = PrepareRequest(
         stick=str(arguments.get("stick", "")),
-        name=_text(arguments, "name"),
+        name=text(arguments, "name"),
         wipe=bool(arguments.get("wipe")),
-        serial=_text(arguments, "serial"),
+        serial=text(arguments, "serial"),
         whole_disk=bool(arguments.get("wholeDisk")),
-        fstype=_text(arguments, "fstype") or "ext4",
-        label=_text(arguments, "label"),
+        fstype=text(arguments, "fstype") or "ext4",
+        label=text(arguments, "label"),
         origin=origin,
         check=bool(arguments.get("check")),
-        bytes_per_second=_rate(arguments),
+        bytes_per_second=rate(arguments),
     )
     if request.fstype not in {"ext4", "xfs"}:
         raise RequestError("BadFilesystem", f"{request.fstype!r} cannot be made", "ext4 or xfs")
@@ -126,7 +126,7 @@ def _fills(reconciler: Reconciler) -> bool:
 
 
 async def _adopt(reconciler: Reconciler, arguments: Json) -> Operation:
-    request = Request(verb="adopt", stick=_text(arguments, "stick"), name=_text(arguments, "name"))
+    request = Request(verb="adopt", stick=text(arguments, "stick"), name=text(arguments, "name"))
     images_only = bool(arguments.get("imagesOnly"))
     asked = await situation(reconciler, request)
     adoption = errandrules.adoption(request, asked, images_only=images_only)
@@ -163,22 +163,4 @@ def _free(reconciler: Reconciler) -> None:
     if reconciler.busy and reconciler.operation is None:
         raise RefusedError(Reason.STARTING, MEANINGS[Reason.STARTING], "try again")
     if reconciler.busy or reconciler.errands.running is not None:
-        raise RefusedError(
-            Reason.OPERATION_IN_PROGRESS,
-            MEANINGS[Reason.OPERATION_IN_PROGRESS],
-            "nodestoragectl operations --follow",
-        )
-
-
-def _text(arguments: Json, key: str) -> str | None:
-    value = arguments.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _rate(arguments: Json) -> int | None:
-    value = arguments.get("rate")
-    if not isinstance(value, int):
-        return None
-    if value <= 0:
-        raise RequestError("BadRate", f"{value} bytes per second", "a rate above zero: --rate 20M")
-    return value
+        raise occupied()

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from nodestoraged.core.situation import occupied
 from nodestoraged.model.copy import CopyProgress
-from nodestoraged.model.errors import NodeStorageError, RefusedError, StepError
+from nodestoraged.model.errors import NodeStorageError, StepError
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import Operation, OperationKind, Result, RootRef, StepRecord
-from nodestoraged.model.reason import MEANINGS, Reason
 from nodestoraged.ports import Ports
 
 #: A copier is killed in moments; unmounting what it wrote to takes as long as it takes.
@@ -121,11 +121,7 @@ class Errands:
         Refused while another runs.
         """
         if self.running is not None:
-            raise RefusedError(
-                Reason.OPERATION_IN_PROGRESS,
-                MEANINGS[Reason.OPERATION_IN_PROGRESS],
-                "nodestoragectl operations --follow",
-            )
+            raise occupied()
         operation = Operation(
             id=self._ports.journal.next_id(),
             role=self._role,

@@ -26,13 +26,13 @@ def request_of(verb: str, arguments: Json) -> Request:
     """The request that the socket's arguments make; RequestError for a word that is none."""
     return Request(
         verb=verb,
-        stick=_text(arguments, "stick"),
-        to=_text(arguments, "to"),
-        name=_text(arguments, "name"),
+        stick=text(arguments, "stick"),
+        to=text(arguments, "to"),
+        name=text(arguments, "name"),
         no_switch=bool(arguments.get("noSwitch", False)),
         clear=bool(arguments.get("clear", False)),
         data=word(DataPolicy, arguments, "data"),
-        bytes_per_second=_rate(arguments),
+        bytes_per_second=rate(arguments),
         tier=word(Wash, arguments, "tier"),
         next_boot=bool(arguments.get("nextBoot", False)),
         release_seconds=_seconds(arguments, "waitSeconds"),
@@ -82,15 +82,15 @@ async def heard(reconciler: Reconciler, request: Request) -> Situation:
 
 
 def directory_named(
-    reconciler: Reconciler, observation: Observation, text: str
+    reconciler: Reconciler, observation: Observation, named: str
 ) -> BlockDevice | None:
     """The slot that a path names; None for another word.
 
     Raises for a path that lies on no disk, is a whole file system, or overlaps the root.
     """
-    if not text.startswith("/") or text.startswith("/dev/"):
+    if not named.startswith("/") or named.startswith("/dev/"):
         return None
-    path = plain_path(text)
+    path = plain_path(named)
     slot = directory_slot(path, reconciler.ports.devices.disks(), observation.mounts)
     if slot is None:
         raise NotFoundError(
@@ -118,16 +118,22 @@ def word(kind: type[_Word], arguments: Json, key: str) -> _Word | None:
         raise RequestError("BadWord", f"{value!r} is no {key}", f"one of: {known}") from None
 
 
-def _rate(arguments: Json) -> int | None:
+def rate(arguments: Json) -> int | None:
+    """Bytes per second, None if nothing was said; RequestError for a rate that moves nothing."""
     value = arguments.get("rate")
-    return value if isinstance(value, int) and value > 0 else None
+    if not isinstance(value, int):
+        return None
+    if value <= 0:
+        raise RequestError("BadRate", f"{value} bytes per second", "a rate above zero: --rate 20M")
+    return value
+
+
+def text(arguments: Json, key: str) -> str | None:
+    """The argument as a word of any kind, None if it is absent."""
+    value = arguments.get(key)
+    return value if isinstance(value, str) else None
 
 
 def _seconds(arguments: Json, key: str) -> float | None:
     value = arguments.get(key)
     return float(value) if isinstance(value, int | float) else None
-
-
-def _text(arguments: Json, key: str) -> str | None:
-    value = arguments.get(key)
-    return value if isinstance(value, str) else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from nodestoraged.core import report, requests
-from nodestoraged.core.requests import Request
+from nodestoraged.core.situation import Request, occupied
 from nodestoraged.engine import desk, hearing
 from nodestoraged.engine.board import Board, DaemonFacts
 from nodestoraged.engine.executor import Interrupted
@@ -216,11 +216,7 @@ class Node:
         request = hearing.request_of(verb, arguments)
         errand = reconciler.errands.running is not None
         if verb in MOVING and (errand or _executes(reconciler)):
-            raise RefusedError(
-                Reason.OPERATION_IN_PROGRESS,
-                MEANINGS[Reason.OPERATION_IN_PROGRESS],
-                "nodestoragectl operations --follow",
-            )
+            raise occupied()
         before = self._last_id(reconciler)
         answer = await self._apply(reconciler, request)
         operation_id = None

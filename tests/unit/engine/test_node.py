@@ -143,6 +143,8 @@ def test_what_cannot_be_is_refused_and_changes_nothing() -> None:
             await bench.node.act("switch", None, {"stick": "nothing"})
         with pytest.raises(NotFoundError, match="no role 'kata'"):
             await bench.node.act("switch", "kata", {"stick": "internal"})
+        with pytest.raises(RequestError, match="0 bytes per second"):
+            await bench.node.act("switch", None, {"stick": "internal", "rate": 0})
         with pytest.raises(NotFoundError, match="not running"):
             await bench.node.act("abort", None, {"id": "9"})
         with pytest.raises(RequestError):
