@@ -34,6 +34,7 @@ class Effects:
         self.prover = Prover(ports, daemon, memory)
         self.mounted_at: float | None = None
         self.pods_stopped = 0
+        self.kubelet_at: float | None = None
 
     def configure(self, role: RoleConfig) -> None:
         """`role` counts from now on."""
@@ -265,6 +266,7 @@ class Effects:
             if unit.state is UnitState.ACTIVE and await self._ports.kubelet.healthy(
                 self._memory.profile, deadline_seconds=2
             ):
+                self.kubelet_at = clock.boottime()
                 return "healthy"
             if unit.state is UnitState.STARTING and not unit.main_pid and not unit.job_queued:
                 # Not joined yet: it crashes and is restarted for ever; that is not our failure.

@@ -46,6 +46,7 @@ class Executor:
         """The operation is open in the journal; nothing has been done yet."""
         self.aborting = False
         self._effects.pods_stopped = 0
+        self._effects.kubelet_at = None
         self._effects.carrier.copied.clear()
         if operation.kind is OperationKind.FAILOVER and operation.used_bytes is None:
             # The lost stick can no longer be asked how much of it is missed now.
@@ -140,9 +141,10 @@ class Executor:
         )
         return self.record(
             replace(
-                self._copied(_completed(operation, step, detail, ended)),
+                self._copied(_completed(operation, step, ended)),
                 steps=(*operation.steps[:-1], done),
                 pods_stopped=max(operation.pods_stopped, self._effects.pods_stopped),
+                kubelet_at=self._effects.kubelet_at or operation.kubelet_at,
             )
         )
 
@@ -180,12 +182,6 @@ def _marked(operation: Operation, step: Step, now: float) -> Operation:
     return operation
 
 
-def _completed(operation: Operation, step: Step, detail: str, now: float) -> Operation:
-    """The operation with the moments that end with this step."""
-    match step:
-        case steps.Prove():
-            return replace(operation, proven_at=now)
-        case steps.AwaitKubelet() if detail == "healthy":
-            return replace(operation, kubelet_at=now)
-        case _:
-            return operation
+def _completed(operation: Operation, step: Step, now: float) -> Operation:
+    """The operation with the moment that ends with this step."""
+    return replace(operation, proven_at=now) if isinstance(step, steps.Prove) else operation

@@ -84,3 +84,20 @@ def test_a_kubelet_that_joins_later_is_left_alone(make: Make) -> None:
     node.world.trace.clear()
     node.settle()
     assert not [what for what in node.world.trace if KUBELET in what]
+
+
+def test_only_a_kubelet_that_is_well_again_ends_the_time_without_pods(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def healthy(*_: object, **__: object) -> bool:
+        return True
+
+    node = make()
+    with monkeypatch.context() as joined:
+        joined.setattr(SimKubelet, "healthy", healthy)
+        plug(node, "blue")
+        enroll(node, "blue")
+        assert node.world.closed[-1].pods_down_seconds is not None
+    node.ask("eject")
+    ejected = node.world.closed[-1]
+    assert (last(node)[0], ejected.kubelet_at, ejected.pods_down_seconds) == ("eject", None, None)
