@@ -25,7 +25,7 @@ Every word that `status`, `list`, `show`, `events` and the log give as a reason.
 `nodestoragectl explain STICK` tells all that holds for one stick. From a symptom to its cause:
 [troubleshooting.md](troubleshooting.md).
 
-The first five tables are of states that last; those after them are of one request, or of one step
+The first six tables are of states that last; those after them are of one request, or of one step
 of an operation.
 """
 #: The comments of the catalogues are notes for those who write code; these are headings.
@@ -35,6 +35,7 @@ _TITLES = {
     "why an operation is refused": "Why nothing is done",
     "where the root is, and why": "Where the root is, and why",
     "conditions and attention": "What is wrong while it runs",
+    "what a condition found": "What a condition found",
     "requests": "What was asked cannot be",
     "disks": "Steps: disks and copies",
     "runtime": "Steps: the runtime",

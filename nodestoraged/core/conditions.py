@@ -27,7 +27,7 @@ class Condition:
 
     type: str
     status: str
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -89,21 +89,24 @@ def _runtime(view: View) -> Condition:
             reason=Reason.SLOT_UNPROVEN,
             message=view.proof_failure or "not asked yet",
         )
-    return Condition(type=kind, status=TRUE, reason="Answers", message="ImageFsInfo answers")
+    return Condition(type=kind, status=TRUE, reason=Reason.ANSWERS, message="ImageFsInfo answers")
 
 
 def _kubelet(view: View) -> Condition:
     kind, kubelet, proof = "KubeletAgrees", view.kubelet, view.proof
     if not kubelet.running:
         return Condition(
-            type=kind, status=UNKNOWN, reason="KubeletNotRunning", message="kubelet does not run"
+            type=kind,
+            status=UNKNOWN,
+            reason=Reason.KUBELET_NOT_RUNNING,
+            message="kubelet does not run",
         )
     seen, ours = kubelet.capacity_bytes, proof.capacity_bytes if proof else None
     if _unknown_to_kubelet(view):
         return Condition(
             type=kind,
             status=UNKNOWN,
-            reason="NotComparable",
+            reason=Reason.NOT_COMPARABLE,
             message="kubelet does not know this kind of file system (overlay, tmpfs, NFS)",
         )
     if seen is not None and ours is not None and seen != ours:
@@ -115,11 +118,11 @@ def _kubelet(view: View) -> Condition:
         )
     shown = kubelet_proof(kubelet, view.mounted_at, ours)
     if shown is not KubeletProof.NONE:
-        return Condition(type=kind, status=TRUE, reason="Shown", message=shown.value)
+        return Condition(type=kind, status=TRUE, reason=Reason.SHOWN, message=shown.value)
     return Condition(
         type=kind,
         status=UNKNOWN,
-        reason="NotShown",
+        reason=Reason.NOT_SHOWN,
         message="kubelet tells no capacity and its age is unknown",
     )
 
@@ -147,7 +150,7 @@ def _slot(view: View) -> Condition:
             type="SlotHealthy", status=UNKNOWN, reason=Reason.NO_STICK, message="no stick serves"
         )
     return Condition(
-        type="SlotHealthy", status=TRUE, reason="Reads", message="present and readable"
+        type="SlotHealthy", status=TRUE, reason=Reason.READS, message="present and readable"
     )
 
 
@@ -165,7 +168,7 @@ def _hidden(view: View) -> Condition:
     return Condition(
         type=kind,
         status=TRUE if link.holds else FALSE,
-        reason="DatabasesOnSlot" if link.holds else Reason.PROOF_BROKEN,
+        reason=Reason.DATABASES_ON_SLOT if link.holds else Reason.PROOF_BROKEN,
         message=link.detail,
     )
 
@@ -174,12 +177,12 @@ def _sandbox_image(view: View) -> Condition:
     present = view.proof.sandbox_image_present if view.proof else None
     if present is None:
         return Condition(
-            type="SandboxImagePresent", status=UNKNOWN, reason="NotKnown", message="not known"
+            type="SandboxImagePresent", status=UNKNOWN, reason=Reason.NOT_KNOWN, message="not known"
         )
     return Condition(
         type="SandboxImagePresent",
         status=TRUE if present else FALSE,
-        reason="Present" if present else Reason.SANDBOX_IMAGE_MISSING,
+        reason=Reason.PRESENT if present else Reason.SANDBOX_IMAGE_MISSING,
         message="in the root in force" if present else "no pod can start without a registry",
     )
 
@@ -190,7 +193,7 @@ def _trusted(view: View) -> Condition:
         return Condition(
             type="Trusted",
             status=FALSE,
-            reason="TrustLabel",
+            reason=Reason.TRUST_LABEL,
             message='trust = "label": whoever can plug in a stick is root here',
         )
     if active is None:
@@ -200,7 +203,7 @@ def _trusted(view: View) -> Condition:
     return Condition(
         type="Trusted",
         status=TRUE if active.trusted else FALSE,
-        reason="Enrolled" if active.trusted else Reason.NOT_ENROLLED,
+        reason=Reason.ENROLLED if active.trusted else Reason.NOT_ENROLLED,
         message=active.name,
     )
 

@@ -70,6 +70,18 @@ class Reason(StrEnum):
     FALLBACK_FULL = "FallbackFull"
     SLOW_STICK = "SlowStick"
     KUBELET_MISMATCH = "KubeletMismatch"
+    # what a condition found
+    ANSWERS = "Answers"
+    KUBELET_NOT_RUNNING = "KubeletNotRunning"
+    NOT_COMPARABLE = "NotComparable"
+    SHOWN = "Shown"
+    NOT_SHOWN = "NotShown"
+    READS = "Reads"
+    DATABASES_ON_SLOT = "DatabasesOnSlot"
+    PRESENT = "Present"
+    NOT_KNOWN = "NotKnown"
+    ENROLLED = "Enrolled"
+    TRUST_LABEL = "TrustLabel"
 
 
 #: What each word means, in one sentence that a person can act upon.
@@ -134,4 +146,20 @@ MEANINGS: dict[Reason, str] = {
     " pods cannot start without a registry.",
     Reason.PROOF_BROKEN: "A link of the proof chain does not hold.",
     Reason.KUBELET_MISMATCH: "kubelet reports another capacity than the image file system has.",
+    Reason.ANSWERS: "The runtime answers when it is asked for its image file system.",
+    Reason.KUBELET_NOT_RUNNING: "kubelet does not run, so it reports nothing.",
+    Reason.NOT_COMPARABLE: "kubelet does not know a root of this kind (overlay, tmpfs, NFS); its"
+    " number is of another file system.",
+    Reason.SHOWN: "kubelet looks at the root that serves: it reports its size, or was started after"
+    " the mount.",
+    Reason.NOT_SHOWN: "kubelet reports no capacity, and nothing shows that it was started after the"
+    " mount.",
+    Reason.READS: "The stick that serves is there and can be read.",
+    Reason.DATABASES_ON_SLOT: "The runtime's databases are open on the stick, so nobody uses what"
+    " lies hidden under the mount.",
+    Reason.PRESENT: "The sandbox image is in the root that serves.",
+    Reason.NOT_KNOWN: "Nobody has looked yet, or the runtime does not tell.",
+    Reason.ENROLLED: "The stick that serves is trusted on this node.",
+    Reason.TRUST_LABEL: 'The configuration says trust = "label": whoever can plug in a stick with'
+    " the label decides what this node runs.",
 }

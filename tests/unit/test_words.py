@@ -41,5 +41,20 @@ def test_every_word_that_is_raised_can_be_explained() -> None:
     assert {word: place for word, place in found.items() if word not in known} == {}
 
 
+def test_every_word_of_a_condition_is_one_of_the_catalogue() -> None:
+    tree = ast.parse((_TREE / "core" / "conditions.py").read_text())
+    given = [
+        keyword.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id == "Condition"
+        for keyword in node.keywords
+        if keyword.arg == "reason"
+    ]
+    assert len(given) > 10, "the search found hardly anything"
+    said = [part for value in given for part in ast.walk(value) if isinstance(part, ast.Constant)]
+    assert [each.value for each in said] == []
+
+
 def test_no_word_has_two_meanings() -> None:
     assert {reason.value for reason in Reason} & FAILURES.keys() == set()
