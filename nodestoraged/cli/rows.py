@@ -214,13 +214,10 @@ def _conditions(role: Json) -> list[Row]:
 
 def _held_back(role: Json, now: float) -> list[Row]:
     rows: list[Row] = []
-    availability = text(role, "availability", "FULL")
-    if availability == "NO_CHANGES":
+    if text(role, "availability") == "NO_CHANGES":
         rows.append(
             ("! Frozen", ["NO_CHANGES: nothing is touched until nodestoragectl resume --clear"])
         )
-    elif availability != "FULL":
-        rows.append(("! Frozen", [f"{availability}: reported only, nothing is switched"]))
     automation = obj(role, "automation")
     if automation.get("state") == "paused":
         by = f" by {text(automation, 'by')}" if automation.get("by") else ""

@@ -33,7 +33,6 @@ from nodestoraged.model.decision import (
 )
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.operation import Operation, OperationKind, RootRef, Stage
-from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import Reason
 
 Candidates = tuple[Candidate, ...]
@@ -60,7 +59,7 @@ def _decide(observation: Observation, candidates: Candidates, role: RoleConfig) 
     entry = observation.entry
     if observation.shutting_down:
         return Keep(reason=_resting_reason(observation, candidates))
-    if observation.intent.availability is Availability.NO_CHANGES:
+    if observation.intent.failed:
         return Keep(reason=Reason.NO_CHANGES)
     if not observation.namespace_shared:
         return Attention(

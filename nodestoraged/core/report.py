@@ -40,7 +40,7 @@ def role(view: View, since: Mapping[str, str]) -> Json:
         "reason": reason.value,
         "message": message,
         "automation": _automation(intent.paused_since),
-        "availability": intent.availability.value,
+        "availability": "NO_CHANGES" if intent.failed else "FULL",
         "attention": _attention(view),
         "hint": hint(view),
         "root": observation.profile.root,

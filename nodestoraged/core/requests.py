@@ -17,7 +17,6 @@ from nodestoraged.model.candidate import UNUSABLE, Candidate, Verdict
 from nodestoraged.model.config import DataPolicy, Fallback
 from nodestoraged.model.errors import NotFoundError, RefusedError, RequestError
 from nodestoraged.model.operation import Stage
-from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import MEANINGS, Reason
 from nodestoraged.model.registry import Marked, Stick, WashWish, Wish
 from nodestoraged.model.runtime import Dialect
@@ -145,8 +144,7 @@ def _pause(_request: Request, s: Situation) -> Answer:
 
 def _resume(request: Request, s: Situation) -> Answer:
     intent = s.observation.intent
-    blocked = intent.availability is not Availability.FULL or intent.failed
-    if blocked and not request.clear:
+    if intent.failed and not request.clear:
         raise RefusedError(
             "NoChanges",
             f"{MEANINGS[Reason.NO_CHANGES]} ({intent.failure})",
@@ -158,11 +156,10 @@ def _resume(request: Request, s: Situation) -> Answer:
             paused_since=None,
             failed=False,
             failure="",
-            availability=Availability.FULL,
         ),
         registry=s.observation.registry,
         message="automation is on",
-        changed=blocked or intent.paused_since is not None,
+        changed=intent.failed or intent.paused_since is not None,
     )
 
 
@@ -230,7 +227,7 @@ def _movable(s: Situation) -> None:
     entry = s.observation.entry
     if s.busy or (entry is not None and entry.stage is not Stage.GRACE):
         raise occupied()
-    if s.observation.intent.availability is not Availability.FULL:
+    if s.observation.intent.failed:
         raise RefusedError(
             Reason.NO_CHANGES, MEANINGS[Reason.NO_CHANGES], "nodestoragectl resume --clear"
         )

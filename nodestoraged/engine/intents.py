@@ -19,7 +19,6 @@ from nodestoraged.model.errors import RollbackError, StepError
 from nodestoraged.model.manifest import Manifest
 from nodestoraged.model.observation import DEAD, Observation, Setback
 from nodestoraged.model.operation import FORCED, NO_ROOT, Operation, OperationKind, RootRef
-from nodestoraged.model.phase import Availability
 from nodestoraged.model.plan import Step
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Attempt, Intent, Stick
@@ -99,7 +98,6 @@ class Intents:
                 intent,
                 failed=True,
                 failure=error.message,
-                availability=Availability.NO_CHANGES,
                 owed_units=operation.ran_before,
                 owed_boot_id=operation.boot_id,
             )

@@ -67,11 +67,3 @@ TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
     (Phase.FAILED, Trigger.ROLLBACK_FAILED): Phase.FAILED,
     (Phase.FAILED, Trigger.CLEARED): Phase.SWITCHING,
 }
-
-
-class Availability(StrEnum):
-    """What the daemon may still do; the most restrictive wins."""
-
-    FULL = "FULL"
-    NO_REQUESTS = "NO_REQUESTS"
-    NO_CHANGES = "NO_CHANGES"

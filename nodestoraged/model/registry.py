@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from nodestoraged.model.config import DataPolicy
 from nodestoraged.model.device import BlockDevice, Identity, Incarnation
 from nodestoraged.model.hidden import Wash
-from nodestoraged.model.phase import Availability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +110,8 @@ class Intent:
 
     `last_active`: the stick that served last; `previous`: what served before the last
     completed move (`previous_internal` when that was the internal directory), for
-    `rollback` and for ties.  `stopped`: no root was permitted and the runtime is kept
+    `rollback` and for ties.  `failed`: going back failed, and nothing is changed until
+    somebody clears it.  `stopped`: no root was permitted and the runtime is kept
     stopped.  `owed_units` ran before that, or before a rollback that failed, and are
     started with the next root; both are void outside `owed_boot_id`.  `bound_at` is when
     the active slot was mounted, in boot-time seconds of `bound_boot_id`.  `patient` are
@@ -120,7 +120,6 @@ class Intent:
 
     wish: Wish | None = None
     paused_since: str | None = None
-    availability: Availability = Availability.FULL
     failed: bool = False
     failure: str = ""
     stopped: bool = False

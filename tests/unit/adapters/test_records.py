@@ -72,6 +72,11 @@ def test_a_field_of_a_newer_version_is_dropped_and_one_that_is_missing_has_its_d
     assert intent == Intent(paused_since="then")
 
 
+def test_a_failure_that_an_older_version_wrote_down_is_one_still() -> None:
+    written = {"availability": "NO_CHANGES", "failed": True, "failure": "both", "stopped": False}
+    assert records.load(Intent, written) == Intent(failed=True, failure="both")
+
+
 @pytest.mark.parametrize(
     ("kind", "data"),
     [
@@ -84,7 +89,7 @@ def test_a_field_of_a_newer_version_is_dropped_and_one_that_is_missing_has_its_d
         (Intent, {"owed_units": "containerd.service"}),
         (Intent, {"owed_units": [1]}),
         (Intent, {"failed": 1}),
-        (Intent, {"availability": "SOME"}),
+        (Intent, {"wash": {"tier": "SOME", "identity": None, "boot_id": None}}),
         (Incarnation, {"devnode": "/dev/sda", "number": [8], "diskseq": 1}),
         (Incarnation, {"devnode": "/dev/sda", "number": ["8", "1"], "diskseq": 1}),
         (Incarnation, {"devnode": "/dev/sda", "number": "81", "diskseq": 1}),

@@ -14,7 +14,6 @@ from nodestoraged.adapters import store as module
 from nodestoraged.adapters.store import FileStore
 from nodestoraged.model.device import Identity
 from nodestoraged.model.errors import StepError
-from nodestoraged.model.phase import Availability
 from nodestoraged.model.registry import Attempt, Intent, Marked, Registry, Stick, Wish
 from tests.unit.adapters.test_records import FLOATS, TEXT, identities, incarnations
 
@@ -41,7 +40,6 @@ intents = st.builds(
     Intent,
     wish=st.none() | st.builds(Wish, identity=st.none() | identities, since=TEXT, boot_id=TEXT),
     paused_since=st.none() | TEXT,
-    availability=st.sampled_from(Availability),
     failed=st.booleans(),
     owed_units=st.lists(TEXT, max_size=2).map(tuple),
     last_active=st.none() | identities,

@@ -95,7 +95,6 @@ def _role(**fields: object) -> Json:
         (_role(phase="STOPPED"), 8),
         (_role(phase="FAILED"), 8),
         (_role(availability="FULL"), 0),
-        (_role(availability="NO_REQUESTS"), 8),
         (_role(availability="NO_CHANGES"), 8),
         (_role(attention={"reason": "Clone"}), 8),
         (_role(phase="INTERNAL", attention={"reason": "Clone"}), 8),

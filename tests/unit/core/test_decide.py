@@ -24,7 +24,6 @@ from nodestoraged.model.manifest import Inspection, Manifest
 from nodestoraged.model.mount import MountTable
 from nodestoraged.model.observation import Inspected, Observation, Setback
 from nodestoraged.model.operation import OperationKind, Stage
-from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Intent, Registry, WashWish, Wish
 from tests.unit.core.worlds import (
@@ -81,7 +80,7 @@ def said(observation: Observation, role: RoleConfig = ROLE) -> str:
         (world(BLUE, runtime_installed=False), "wait RuntimeNotInstalled"),
         (world(BLUE, shutting_down=True), "keep NoStick"),
         (world(BLUE, settling_until=NOW + 1), "wait Settling"),
-        (world(BLUE, intent=Intent(availability=Availability.NO_CHANGES)), "keep NoChanges"),
+        (world(BLUE, intent=Intent(failed=True)), "keep NoChanges"),
         (world(BLUE, intent=Intent(paused_since="t")), "wait Paused"),
         (world(BLUE, intent=Intent(paused_since="t"), units=STOPPED), "bind blue"),
         (world(intent=Intent(stopped=True), units=STOPPED), "keepstopped NoPermittedRoot"),

@@ -15,7 +15,6 @@ from nodestoraged.model.hidden import Wash
 from nodestoraged.model.manifest import Inspection, Manifest
 from nodestoraged.model.observation import Inspected, Observation, Setback
 from nodestoraged.model.operation import OperationKind, Stage
-from nodestoraged.model.phase import Availability
 from nodestoraged.model.reason import Reason
 from nodestoraged.model.registry import Attempt, Intent, Registry, WashWish, Wish
 from tests.unit.core.worlds import (
@@ -134,7 +133,7 @@ def test_a_person_may_try_again_what_failed(reason):
         ),
         (replace(TWO, shutting_down=True), "green", "RefusedError ShuttingDown"),
         (
-            with_intent(availability=Availability.NO_CHANGES),
+            with_intent(failed=True),
             "green",
             "RefusedError NoChanges",
         ),
@@ -332,7 +331,7 @@ def test_resume_ends_a_pause():
 
 
 def test_what_a_failed_rollback_left_is_cleared_only_in_so_many_words():
-    failed = with_intent(failed=True, failure="why", availability=Availability.NO_CHANGES)
+    failed = with_intent(failed=True, failure="why")
     assert refusal("resume", failed) == "RefusedError NoChanges"
     cleared = say("resume", failed, clear=True)
     assert (cleared.intent, cleared.changed) == (Intent(), True)
