@@ -82,11 +82,21 @@ def test_the_daemon_pulls_no_runtime_in():
 
 def test_what_is_fenced_waits_for_the_decision_too():
     script = (TOP / "packaging" / "install").read_text()
-    (fenced,) = re.findall(r'(?m)^FENCED="(.*)"$', script)
+    (fenced,) = re.findall(r'(?m)^FENCED="([^"]*)"$', script)
     podman = {"podman.service", "podman-restart.service"}
     # What a prefix stands for cannot be named here: its drop-in orders it after us.
     named = {f"{name}.service" for name in fenced.split() if not name.endswith("-")}
     assert sorted(setting("Before", UNIT.read_text())) == sorted(named | podman)
+
+
+def test_whatever_auto_may_choose_waits_for_the_decision():
+    """And is fenced: by the test above what waits and what is fenced are one list."""
+    from nodestoraged.adapters.runtimes.profiles import DOCKER, PODMAN, ROWS
+
+    # Docker is refused, podman has a list of its own.
+    rows = [row for row in ROWS if row not in (DOCKER, PODMAN)]
+    units = {unit for row in rows for unit in (*row.runtime_units, *row.kubelet_units)}
+    assert units <= set(setting("Before", UNIT.read_text()))
 
 
 @pytest.mark.parametrize("name", ["podman.socket", "podman.service", "podman-restart.service"])
