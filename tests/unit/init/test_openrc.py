@@ -117,6 +117,7 @@ RC_SERVICE={service}
 RC_SVCNAME={name}
 RC_CMD={verb}
 RC_SVCDIR={directory}
+{settings}
 . {gate}
 echo "the script runs"
 """
@@ -124,7 +125,7 @@ echo "the script runs"
 
 def call(
     gate: Path, name: str = "containerd", *, verb: str = "start", state: str = "starting",
-    up: str = "containerd", service: str = "/etc/init.d/",
+    up: str = "containerd", service: str = "/etc/init.d/", settings: str = "",
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """What a service's call comes to; `service` is "" while dependencies are gathered."""
     here = gate.parent
@@ -136,8 +137,9 @@ def call(
     copy = here / "gate"
     copy.write_text(gate.read_text().replace("/run/nodestorage-fence", str(here / "fence")))
     text = SERVICE_CALL.format(
-        service=f"{service}{name}", name=name, verb=verb, directory=here / "openrc", gate=copy
-    )
+        service=f"{service}{name}", name=name, verb=verb, directory=here / "openrc", gate=copy,
+        settings=settings,
+    )  # fmt: skip
     return subprocess.run(
         ["/bin/sh", "-c", text], capture_output=True, text=True, check=False, timeout=20
     )
@@ -184,6 +186,25 @@ def test_everything_else_goes_on_working(gate: Path, verb: str, state: str) -> N
 @pytest.mark.parametrize("name", ["sshd", "my-containerd", "containerd-shim", "nodestoraged"])
 def test_other_services_are_not_kept(gate: Path, name: str) -> None:
     assert call(gate, name).stdout == "the script runs\n"
+
+
+@pytest.mark.parametrize("name", ["lxd", "containerd"])
+@pytest.mark.parametrize(("up", "kept"), [("images", True), ("images2", False)])
+def test_a_service_says_in_its_settings_whose_fence_keeps_it(
+    gate: Path, name: str, up: str, kept: bool
+) -> None:
+    """Whether the gate knows it or not: OpenRC reads conf.d first."""
+    done = call(gate, name, up=up, settings='nodestoraged_role="images"')
+    assert (done.returncode, done.stdout) == ((1, "") if kept else (0, "the script runs\n"))
+
+
+def test_the_usual_fence_keeps_what_says_another_role_too(gate: Path) -> None:
+    assert call(gate, up="containerd", settings="nodestoraged_role=images").returncode == 1
+
+
+def test_a_stop_goes_on_whatever_the_settings_say(gate: Path) -> None:
+    done = call(gate, "lxd", verb="stop", state="stopping", up="x", settings="nodestoraged_role=x")
+    assert done.stdout == "the script runs\n"
 
 
 def test_dependencies_are_gathered_with_the_fence_up(gate: Path) -> None:
