@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,16 @@ FAULTS: dict[str, tuple[Callable[[MachineFiles], None], str, str, str, str]] = {
     "a fence of another role": (
         lambda node: node.write(FENCE, "ConditionPathExists=!/run/nodestorage-fence/other\n"),
         "fence", "WARN", "kubelet", "nodestorage-fence/containerd",
+    ),
+    "a fence of a role with a longer name": (
+        lambda node: node.write(FENCE, "ConditionPathExists=!/run/nodestorage-fence/containerd2\n"),
+        "fence", "WARN", "kubelet", "nodestorage-fence/containerd",
+    ),
+    "a drop-in that hides the package's": (
+        lambda node: node.write(
+            "etc/systemd/system/kubelet.service.d/10-nodestoraged.conf", "[Unit]\n"
+        ),
+        "fence", "WARN", "kubelet", "20-nodestoraged-containerd.conf",
     ),
     "a unit of ours that forgot containerd": (
         lambda node: (
@@ -272,6 +283,77 @@ def test_under_openrc_services_are_read_from_their_scripts(node: MachineFiles) -
     assert [remedy for _, _, remedy in said(node, "daemon")] == [
         "rc-update add nodestoraged default"
     ]
+
+
+def pasted(node: MachineFiles, check: str) -> None:
+    """The one remedy of the check has been carried out below the node's /etc."""
+    ((_, _, remedy),) = said(node, check)
+    command = remedy.replace("/etc/", f"{node.root}/etc/").replace("systemctl daemon-reload", ":")
+    subprocess.run(["/bin/sh", "-euc", command], check=True)
+
+
+def test_the_remedies_for_fence_and_order_mend_all_at_once(node: MachineFiles) -> None:
+    for name in ("containerd", "kubelet"):
+        node.remove(f"usr/lib/systemd/system/{name}.service.d/10-nodestoraged.conf")
+    pasted(node, "fence")
+    assert said(node, "fence") == [("PASS", "the fence keeps containerd, kubelet", "")]
+    written = sorted(node.root.glob("etc/systemd/system/*.d/*"))
+    assert {path.name for path in written} == {"20-nodestoraged-containerd.conf"}
+    assert written[0].read_text() == (
+        "[Unit]\nAfter=nodestoraged.service\n"
+        "ConditionPathExists=!/run/nodestorage-fence/containerd\n"
+    )
+    for path in written:
+        path.unlink()
+    node.write("usr/lib/systemd/system/nodestoraged.service", "")
+    pasted(node, "order")
+    assert [level for level, _, _ in said(node, "order")] == ["PASS"]
+
+
+def test_under_openrc_a_role_of_any_name_gets_its_fence(node: MachineFiles) -> None:
+    node.openrc()
+    _config('[role.images]\nlabels = ["images"]')(node)
+    ((_, _, remedy),) = said(node, "fence")
+    assert remedy == "rc-service nodestoraged restart"  # which installs the gate
+    node.openrc_fence()
+    node.write("etc/init.d/nodestoraged", "#!/sbin/openrc-run\n")
+    node.write("etc/conf.d/kubelet", 'rc_after="net"\n')
+    pasted(node, "fence")
+    assert said(node, "fence") == [("PASS", "the fence keeps containerd, kubelet", "")]
+    assert [level for level, _, _ in said(node, "order")] == ["PASS"]
+    source = f"printf %s; . {node.root}/etc/conf.d/kubelet; echo $rc_after $nodestoraged_role"
+    done = subprocess.run(["/bin/sh", "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout == "net nodestoraged images\n"
+    # What the script itself sets comes after the gate.
+    node.write("etc/init.d/kubelet", "#!/sbin/openrc-run\nnodestoraged_role=images\n")
+    node.write("etc/conf.d/kubelet", "nodestoraged_role=images2\n")
+    assert "no fence for kubelet:" in said(node, "fence")[0][1]
+    node.remove("etc/conf.d/kubelet")
+    assert "no fence for kubelet:" in said(node, "fence")[0][1]
+
+
+def test_podman_s_socket_is_fenced_too_and_never_ordered_after_us(node: MachineFiles) -> None:
+    _config('[role.podman]\nruntime = "podman"\nlabels = ["podman-opt"]')(node)
+    units = "usr/lib/systemd/system"
+    for name in ("podman.socket", "podman.service"):
+        node.write(f"{units}/{name}", "[Unit]\n")
+    ((level, message, _),) = said(node, "fence")
+    assert (level, "no fence for podman.socket, podman:" in message) == ("WARN", True)
+    pasted(node, "fence")
+    assert said(node, "fence") == [("PASS", "the fence keeps podman.socket, podman", "")]
+    (socket,) = node.root.glob("etc/systemd/system/podman.socket.d/*")
+    assert "After=" not in socket.read_text()
+    assert [level for level, _, _ in said(node, "order")] == ["PASS"]
+
+
+def test_a_prefix_s_drop_in_fences_what_has_a_name_of_its_own(node: MachineFiles) -> None:
+    _config('[role.containerd]\nruntime = "k3s"\nprofile.runtime_units = ["k3s-one.service"]')(node)
+    units = "usr/lib/systemd/system"
+    node.write(f"{units}/k3s-one.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+    assert [level for level, _, _ in said(node, "fence")] == ["WARN"]
+    fence = (node.root / f"{units}/containerd.service.d/10-nodestoraged.conf").read_text()
+    node.write(f"{units}/k3s-.service.d/10-nodestoraged.conf", fence)
+    assert said(node, "fence") == [("PASS", "the fence keeps k3s-one", "")]
 
 
 def test_a_system_at_rest_is_judged_by_its_files_alone(node: MachineFiles) -> None:

@@ -85,7 +85,7 @@ class FstabLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitFile:
-    """A service as its files have it; names without `.service`.
+    """A service or a socket as its files have it; names without `.service`.
 
     `fenced` and `ordered` say that it does not start while the fence is up, and not before us.
     """
@@ -136,6 +136,7 @@ class Machine:
     killers: tuple[str, ...] = ()  # scripts that unmount or delete runtime roots
     docker_sockets: tuple[str, ...] = ()  # containerd sockets that dockerd was told of
     longhorn: bool = False
+    openrc_gate: bool = False  # OpenRC's part of the fence, and it hears `nodestoraged_role`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

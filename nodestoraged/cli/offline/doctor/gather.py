@@ -113,6 +113,7 @@ def machine_facts(root: Path) -> Machine:
         killers=neighbours.killers(root),
         docker_sockets=neighbours.docker_sockets(root),
         longhorn=files.exists(root, "var/lib/longhorn"),
+        openrc_gate=services.has_gate(root),
     )
 
 

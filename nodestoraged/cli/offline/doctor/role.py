@@ -25,6 +25,8 @@ _NO_UPPER = ("overlay", "nfs", "nfs4", "vfat", "exfat", "fuse.sshfs", "9p", "cif
 #: kubelet evicts below these shares (imagefs.available, imagefs.inodesFree).
 _BYTES_SHARE = 0.15
 _INODES_SHARE = 0.05
+#: What the script or somebody said before is kept.
+_RC_AFTER = 'rc_after="${rc_after:-} nodestoraged"'
 
 
 def _runtime(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
@@ -73,38 +75,66 @@ def _fence(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
             level=Level.WARN,
             message=f"no fence for {', '.join(open_ones)}: apt or a dependency may start it in the"
             " middle of a move",
-            remedy=_fence_remedy(facts, role, open_ones[0]),
+            remedy=_fence_remedy(facts, role, open_ones),
         )
     elif units:
         names = ", ".join(one.name for one in units)
         yield Finding(level=Level.PASS, message=f"the fence keeps {names}")
 
 
-def _fence_remedy(facts: Facts, role: RoleFacts, unit: str) -> str:
+def _fence_remedy(facts: Facts, role: RoleFacts, units: list[str]) -> str:
+    name = role.config.name
     if facts.machine.init == "openrc":
-        # Its start installs the fence, wherever the package is.
-        return "rc-service nodestoraged restart"
-    name, at = role.config.name, f"/etc/systemd/system/{unit}.service.d"
-    return (
-        f"mkdir -p {at} && printf '[Unit]\\nAfter=nodestoraged.service\\n"
-        f"ConditionPathExists=!/run/nodestorage-fence/{name}\\n'"
-        f" > {at}/10-nodestoraged.conf && systemctl daemon-reload"
+        if not facts.machine.openrc_gate:
+            # Its start installs the fence, wherever the package is.
+            return "rc-service nodestoraged restart"
+        # Its gate knows the usual services; of another one conf.d says whose it is.
+        return _said_to_openrc(units, _RC_AFTER, f'nodestoraged_role="{name}"')
+    held = f"ConditionPathExists=!/run/nodestorage-fence/{name}"
+    services = [unit for unit in units if not unit.endswith(".socket")]
+    # A socket that came after an ordinary service would come after itself.
+    sockets = [unit for unit in units if unit.endswith(".socket")]
+    return _said_to_systemd(
+        [(services, f"After=nodestoraged.service\\n{held}"), (sockets, held)], name
     )
+
+
+def _said_to_openrc(units: list[str], *lines: str) -> str:
+    """The command that adds lines to the settings of services."""
+    places = " ".join(f"/etc/conf.d/{unit}" for unit in units)
+    words = " ".join(f"'{line}'" for line in lines)
+    return f"for at in {places}; do printf '%s\\n' {words} >>$at; done"
+
+
+def _said_to_systemd(said: list[tuple[list[str], str]], word: str) -> str:
+    """The command that writes drop-ins, by a name that does not hide those of the package."""
+    commands = []
+    for units, lines in said:
+        if units:
+            places = " ".join(f"/etc/systemd/system/{_unit_file(unit)}.d" for unit in units)
+            put = f"printf '[Unit]\\n{lines}\\n' >$at/20-nodestoraged-{word}.conf"
+            commands.append(f"for at in {places}; do mkdir -p $at && {put}; done")
+    return " && ".join((*commands, "systemctl daemon-reload"))
+
+
+def _unit_file(name: str) -> str:
+    return name if name.endswith(".socket") else f"{name}.service"
 
 
 def _order(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     if not facts.daemon.installed:
         return
     units = (*role.units, *role.kubelet_units)
-    early = [one.name for one in units if not one.ordered]
+    # A socket has to come before every ordinary service.
+    early = [one.name for one in units if not one.ordered and not one.name.endswith(".socket")]
     if early:
         openrc = facts.machine.init == "openrc"
-        where = f"/etc/conf.d/{early[0]}" if openrc else "a drop-in of each"
-        line = 'rc_after="nodestoraged"' if openrc else "After=nodestoraged.service"
         yield Finding(
             level=Level.WARN,
             message=f"{', '.join(early)} may start at a boot before the root is decided",
-            remedy=f"{line} in {where}",
+            remedy=_said_to_openrc(early, _RC_AFTER)
+            if openrc
+            else _said_to_systemd([(early, "After=nodestoraged.service")], "after"),
         )
     elif units:
         yield Finding(level=Level.PASS, message="the services start after the root is decided")

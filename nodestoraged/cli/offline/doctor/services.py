@@ -14,7 +14,9 @@ from pathlib import Path
 from nodestoraged.cli.offline.doctor import files
 from nodestoraged.cli.offline.doctor.facts import UnitFile
 
-__all__ = ["mount_units", "texts", "unit", "unit_enabled", "unit_exists"]
+__all__ = ["has_gate", "mount_units", "texts", "unit", "unit_enabled", "unit_exists"]
+
+_GATE = "etc/rc.conf.d/nodestoraged.conf"
 
 #: systemd.unit(5), without the generators' directories: those repeat fstab.
 SYSTEMD = (
@@ -27,7 +29,7 @@ def unit_exists(root: Path, init: str, name: str) -> bool:
     """True if the service manager knows a service of this name (without `.service`)."""
     if init == "openrc":
         return files.exists(root, f"etc/init.d/{name}")
-    return any(files.exists(root, f"{directory}/{name}.service") for directory in SYSTEMD)
+    return any(files.exists(root, f"{directory}/{_whole(name)}") for directory in SYSTEMD)
 
 
 def unit_enabled(root: Path, init: str, name: str) -> bool:
@@ -55,7 +57,8 @@ def unit(root: Path, init: str, name: str, role: str) -> UnitFile | None:
         after = r"(?m)^\s*(rc_)?(after|need|use|want)[= ].*\bnodestoraged\b"
         before = rf"(?m)^\s*(rc_)?before[= ].*(?<![\w-]){re.escape(name)}(?![\w-])"
     else:
-        fenced = f"nodestorage-fence/{role}" in own
+        held = rf"(?m)^ConditionPathExists=!/run/nodestorage-fence/{re.escape(role)}\s*$"
+        fenced = re.search(held, own) is not None
         after = r"(?m)^After=.*\bnodestoraged\.service\b"
         before = rf"(?m)^Before=.*(?<![\w-]){re.escape(name)}\.service\b"
     return UnitFile(
@@ -66,27 +69,56 @@ def unit(root: Path, init: str, name: str, role: str) -> UnitFile | None:
 
 
 def _fenced_by_openrc(root: Path, name: str, role: str) -> bool:
-    """Every call of a service script reads /etc/rc.conf.d; ours has a gate for names by role."""
-    gate = files.text(root, "etc/rc.conf.d/nodestoraged.conf")
+    """Every call of a service script reads /etc/rc.conf.d; ours has a gate for names by role.
+
+    A service that it does not know says in its conf.d, which is read before, whose it is; the
+    script is read after it.
+    """
+    gate = files.text(root, _GATE)
+    settings = files.text(root, f"etc/conf.d/{name}")
+    said = re.findall(r"(?m)^\s*nodestoraged_role=[\"']?([^\"'\s]*)", settings)
+    if said and said[-1] == role and has_gate(root):
+        return True
     patterns = re.findall(rf"(?m)^\s*([\w.*| -]+)\)\s*nodestoraged_gate {re.escape(role)}\b", gate)
     kept = [one.strip() for each in patterns for one in each.split("|")]
     return any(fnmatchcase(name, one) for one in kept)
 
 
+def has_gate(root: Path) -> bool:
+    """True if OpenRC's gate is there, and asks conf.d for the role of what it does not know."""
+    return "nodestoraged_role" in files.text(root, _GATE)
+
+
 def texts(root: Path, init: str, name: str) -> Iterator[str]:
     """The files that make up one service."""
     if init == "openrc":
-        paths = [f"etc/init.d/{name}", f"etc/conf.d/{name}"]
-    else:
-        paths = [f"{directory}/{name}.service" for directory in SYSTEMD]
-        for directory in SYSTEMD:
-            paths += [
-                path
-                for path in files.listed(root, f"{directory}/{name}.service.d")
-                if path.endswith(".conf")
-            ]
-    for path in paths:
+        for directory in ("etc/init.d", "etc/conf.d"):
+            yield files.text(root, f"{directory}/{name}")
+        return
+    for directory in SYSTEMD:
+        yield files.text(root, f"{directory}/{_whole(name)}")
+    for path in _drop_ins(root, name):
         yield files.text(root, path)
+
+
+def _drop_ins(root: Path, name: str) -> tuple[str, ...]:
+    """The drop-ins in force: of one file name the first counts, those of a prefix come last."""
+    whole = _whole(name)
+    stem, _, kind = whole.rpartition(".")
+    parts = stem.split("-")
+    prefixes = ("-".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+    found: dict[str, str] = {}
+    for each in (whole, *(f"{prefix}-.{kind}" for prefix in prefixes)):
+        for directory in SYSTEMD:
+            for path in files.listed(root, f"{directory}/{each}.d"):
+                if path.endswith(".conf"):
+                    found.setdefault(path.rpartition("/")[2], path)
+    return tuple(found.values())
+
+
+def _whole(name: str) -> str:
+    """The unit's file name: what is said without a kind is a service."""
+    return name if name.endswith(".socket") else f"{name}.service"
 
 
 def mount_units(root: Path) -> tuple[tuple[str, str], ...]:
