@@ -11,29 +11,36 @@ from tests.fakes import nasty_tree
 
 TOP = Path(__file__).parents[2]
 
-#: As `nodestoraged.assembly` does where OpenRC runs.
+#: A daemon where OpenRC runs, up to its first copy: narrowed, with the copier of its ports.
 DAEMON = """
 import asyncio, sys
+from contextlib import ExitStack
 from pathlib import Path
 from nodestoraged.adapters.copier import TransientCopier
-from nodestoraged.adapters.launcher import Launcher
-from nodestoraged.assembly import RIGHTS
-from nodestoraged.linux import privileges
+from nodestoraged.adapters.services.select import choose
+from nodestoraged.assembly import Shared, narrow, ports_of
+from nodestoraged.model.config import Config, DaemonConfig, Services
 from nodestoraged.model.errors import StepError
 from tests.fakes.copies import request
 here, how = Path(sys.argv[1]), sys.argv[2]
-launcher = Launcher(here / "launcher", rc_service="/bin/false")
-privileges.give_up(keep=RIGHTS)
-more = {} if how == "child" else {"python": launcher.copier_python}
-copier = TransientCopier(systemd=False, **more)
-wish = request(here / "source", here / "target", "final")
-try:
-    aborted = how == "aborted"
-    asyncio.run(copier.copy(wish, report=lambda seen: None, cancelled=lambda: aborted))
-except StepError as error:
-    print(error.reason)
-finally:
-    launcher.close()
+config = Config(daemon=DaemonConfig(services=Services.OPENRC))
+aborted = how == "aborted"
+with ExitStack() as stack:
+    launcher = narrow(config, here, stack)
+    shared = Shared(
+        config=config.daemon, state=here, fence=here, launcher=launcher,
+        services=choose(config.daemon, launcher),
+        **dict.fromkeys(("children", "clock", "devices", "store", "notifier", "log")),
+    )
+    if how == "child":
+        copier = TransientCopier(systemd=False)
+    else:
+        copier = ports_of(config.roles[0], shared, None).copier
+    wish = request(here / "source", here / "target", "final")
+    try:
+        asyncio.run(copier.copy(wish, report=lambda seen: None, cancelled=lambda: aborted))
+    except StepError as error:
+        print(error.reason)
 """
 
 
