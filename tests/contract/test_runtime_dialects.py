@@ -1,8 +1,13 @@
-"""What a whole proof makes of cri-o and of containerd 2.x, by their recorded answers."""
+"""What a whole proof makes of cri-o, of containerd 2.x, and of a kubelet beside cri-o.
+
+The answers were written after the sources that tests/fakes/fake_cri.py names; none was recorded
+from a running cri-o.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -13,18 +18,24 @@ from typing import TypeVar
 import pytest
 
 from nodestoraged.adapters.clock import RealClock
+from nodestoraged.adapters.localkubelet import LocalKubelet
 from nodestoraged.adapters.runtimes.profiles import CONTAINERD, CRIO, DOCKER
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
 from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
+from nodestoraged.core import conditions
 from nodestoraged.core.verify import verify
 from nodestoraged.model.device import DeviceNumber
 from nodestoraged.model.errors import StepError
-from nodestoraged.model.proof import Link, ProofReading
+from nodestoraged.model.proof import KubeletReading, Link, ProofReading
 from nodestoraged.model.runtime import Dialect, RuntimeProfile
+from nodestoraged.sim.adapters import PROFILE
+from nodestoraged.sim.node import SimNode
 from tests.fakes.fake_cri import Behaviour, FakeContainer, FakeCri, FakePod, containerd_2, crio
 
 T = TypeVar("T")
 STICK = {"major": 8, "minor": 17}
+#: The size of the stick that the root is on, and of the disk that kubelet's own directory is on.
+ROOT, NODE_FS = 100, 900
 PAUSE = "registry.k8s.io/pause:3.10"
 KUBERNETES = "k8s.io"
 
@@ -36,7 +47,7 @@ class Worker:
         locks = [{**STICK, "inode": 9}] if database else []
         self._answers: dict[str, Mapping[str, object]] = {
             "stat_fs": {
-                "st_major": 8, "st_minor": 17, "capacity_bytes": 100, "available_bytes": 50,
+                "st_major": 8, "st_minor": 17, "capacity_bytes": ROOT, "available_bytes": 50,
             },
             "runtime_view": {
                 "mount": {**STICK, "options": ["rw"], "super_options": ["rw"]},
@@ -111,6 +122,71 @@ def test_crio_on_another_disk_breaks_the_links_that_it_does_have(base: Path) -> 
         Link.IMAGE_FS_PATH,
         Link.RUNTIME_MOUNT,
     }
+
+
+def kubelet_says(capacity: int | None, row: RuntimeProfile) -> int | None:
+    """What is read of a kubelet whose /stats/summary has that capacity; None: it has no sample."""
+    runtime = {} if capacity is None else {"imageFs": {"capacityBytes": capacity}}
+    body = json.dumps({"node": {"fs": {"capacityBytes": NODE_FS}, "runtime": runtime}})
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.0 200 OK\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    async def main() -> int | None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await LocalKubelet().capacity_bytes(
+                replace(row, stats_port=port), deadline_seconds=5
+            )
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("says", "age", "status", "reason"),
+    [
+        (ROOT, 1, "True", "Shown"),
+        (NODE_FS, 1, "False", "KubeletMismatch"),
+        (None, 1, "True", "Shown"),
+        (ROOT, -1, "True", "Shown"),
+        (NODE_FS, -1, "False", "KubeletMismatch"),
+        (None, -1, "Unknown", "NotShown"),
+    ],
+    ids=[
+        "newer and agrees", "newer and differs", "newer and silent",
+        "older and agrees", "older and differs", "older and silent",
+    ],
+)  # fmt: skip
+def test_a_kubelet_beside_crio_agrees_by_its_number_and_without_one_by_its_age(
+    base: Path, says: int | None, age: float, status: str, reason: str
+) -> None:
+    """Its summary has one place for the number, whether CRI or the label `crio-images` gave it.
+
+    The label is looked up in the mounts that there were when kubelet started, so an older one
+    names the size of the file system that the root lay on before.
+    """
+    reading = prove(base, CRIO, crio())
+    assert reading.capacity_bytes == ROOT
+    node = SimNode(profile=replace(PROFILE, name=CRIO.name, dialect=CRIO.dialect))
+    try:
+        node.world.make("blue")
+        node.ask("enroll", stick=node.world.plug("blue").devnode, name="blue")
+        view = node.view
+        assert view.mounted_at is not None
+        assert view.proof is not None
+        kubelet = KubeletReading(
+            installed=True, running=True, healthy=True,
+            capacity_bytes=kubelet_says(says, CRIO), started_at=view.mounted_at + age,
+        )  # fmt: skip
+        proof = replace(view.proof, capacity_bytes=reading.capacity_bytes)
+        seen = conditions.of(replace(view, kubelet=kubelet, proof=proof))
+    finally:
+        node.close()
+    (agrees,) = (one for one in seen if one.type == "KubeletAgrees")
+    assert (agrees.status, agrees.reason) == (status, reason)
 
 
 def test_crio_keeps_no_images_and_says_so_without_failing(base: Path) -> None:
