@@ -25,7 +25,7 @@ POLL_SECONDS = 0.5
 #: A busy daemon may be slow; one that hangs is a failure.
 ANSWER_SECONDS = 30.0
 #: The first of the two commands, by the package's suffix. -y: nobody is there to be asked.
-_INSTALL = {
+INSTALL = {
     ".deb": "apt install -y ./nodestoraged_*_all.deb",
     ".rpm": "dnf install -y ./nodestoraged-*.noarch.rpm",
     ".gz": "tar -xzf nodestoraged-*-bundle-*.tar.gz && nodestoraged-*-bundle-*/install.sh",
@@ -51,7 +51,7 @@ class Node:
         self.machine.put(package, f"/root/{package.name}")
         # Debian's enables and starts it.
         then = "nodestoragectl status" if package.suffix == ".deb" else self.init.enable
-        self.machine.ssh(f"cd /root && {_INSTALL[package.suffix]} && {then}", timeout=300)
+        self.machine.ssh(f"cd /root && {INSTALL[package.suffix]} && {then}", timeout=300)
         assert self.active("nodestoraged") == "active"
         assert self.life() == before
 
