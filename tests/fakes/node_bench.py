@@ -1,9 +1,12 @@
 """Scenarios on a whole node of this host, each in namespaces of its own.
 
 `@on_a_node` makes a pytest function of a scenario: it runs in a child with its own mount, process
-and network namespace, a `/run/udev` and a udevd of its own, and a `DemoNode`.  So no port, pid,
-mount or udev event is shared with anybody else, and when the child ends (or its time does, and
-it is killed) the kernel takes every process, mount and loop device of it away.
+and network namespace, a `/run/udev` and a udevd of its own, and a `DemoNode`.  So no port, pid or
+mount is shared with anybody else, and when the child ends (or its time does, and it is killed) the
+kernel takes every process, mount and loop device of it away.
+
+Block devices have no namespace: each udevd hears of all of the machine, and so each daemon sees the
+sticks of the scenarios that run beside it.  What a scenario counts or binds has to be its own.
 """
 
 from __future__ import annotations

@@ -58,9 +58,10 @@ def test_an_enrolled_stick_is_bound_and_the_pod_is_back(node: DemoNode) -> None:
     assert node.ctl("is-bound").returncode == 0
 
 
-@on_a_node(extra=f'{FLOOR}\ntrust = "label"')
+# With the usual label, a stick of another test would be trusted as well.
+@on_a_node(extra=f'{FLOOR}\ntrust = "label"\nlabels = ["nsd-own"]')
 def test_first_contact_stops_nothing_even_if_the_label_is_trust_enough(node: DemoNode) -> None:
-    stick = node.plug("blue")
+    stick = node.plug("blue", "nsd-own")
     node.until(lambda: node.pods() > 0)
     before = node.service_pid("containerd"), node.service_pid("kubelet")
     node.start_daemon()

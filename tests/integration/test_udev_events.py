@@ -1,4 +1,8 @@
-"""Rules for real uevents: what comes, goes, is renamed, and what a storm of it costs."""
+"""Rules for real uevents: what comes, goes, is renamed, and what a storm of it costs.
+
+The kernel tells every udevd of the machine of every device, those of other tests too: each test
+judges its own device, and counts nothing else.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from tests.fakes.loopdev import LoopDevice, loop_device, make_image
 from tests.fakes.node_bench import with_udev, zram
 
 UUID = "01234567-89ab-4cde-8f01-23456789abcd"
+#: Of the events made here; the kernel has long passed it.
+SEQNUM = "1"
 
 
 class Watched:
@@ -43,6 +49,10 @@ class Watched:
                 self.devices.drain()
             assert time.monotonic() < end
 
+    def quiet(self) -> bool:
+        """True while nothing waits to be drained, neither an event nor an error."""
+        return select.select([self.fd], [], [], 0)[0] == []
+
 
 def label_is(watched: Watched, devnode: str, label: str) -> Callable[[], bool]:
     return lambda: (found := watched.found(devnode)) is not None and found.label == label
@@ -64,7 +74,7 @@ def test_a_disk_that_comes_and_goes_is_counted_both_times(base: Path) -> None:
         assert found is not None
         assert (found.fstype, found.uuid, found.size_bytes) == ("ext4", UUID, 32 << 20)
         assert found.diskseq is not None
-        assert found.inserted == before + 1 == watched.devices.insertions()[0]
+        assert found.inserted > before
         assert watched.devices.alive(found.incarnation)
         assert watched.devices.exists(found.number)
         removed = watched.devices.last_removal()
@@ -84,10 +94,11 @@ def test_a_loop_device_tells_by_change_alone_and_a_label_is_seen_in_place(base: 
         first = watched.found(loop.devnode)
         assert first is not None
         assert first.diskseq == loop.diskseq
-        count = watched.devices.insertions()[0]
         subprocess.run(["e2label", loop.devnode, "containerd-opt"], check=True)
         watched.until(label_is(watched, loop.devnode, "containerd-opt"))
-        assert watched.devices.insertions()[0] == count, "it is the same insertion"
+        renamed = watched.found(loop.devnode)
+        assert renamed is not None
+        assert renamed.inserted == first.inserted, "it is the same insertion"
         devnode = loop.devnode
     watched.until(lambda: watched.found(devnode) is None)
     with loop_device(image) as loop:
@@ -95,7 +106,7 @@ def test_a_loop_device_tells_by_change_alone_and_a_label_is_seen_in_place(base: 
         again = watched.found(loop.devnode)
         assert again is not None
         assert again.incarnation != first.incarnation
-        assert again.inserted == count + 1
+        assert again.inserted > first.inserted
         assert not watched.devices.alive(first.incarnation)
 
 
@@ -133,10 +144,10 @@ def test_a_lost_event_is_made_good_by_a_rescan_and_the_next_ones_are_heard(base:
         watched.until(label_is(watched, loop.devnode, "containerd-opt"))
         found = watched.found(loop.devnode)
         assert found is not None
-        assert found.inserted == 1
-        time.sleep(1.0)
-        watched.devices.drain()
-        assert select.select([watched.fd], [], [], 0)[0] == [], "an error left over would spin"
+        assert found.inserted > 0
+        # udevd keeps this file (ours: /run/udev is our own) while it has events in hand.
+        watched.until(lambda: not Path("/run/udev/queue").exists(), 30)
+        watched.until(watched.quiet)  # an error left over would never let it be
         subprocess.run(["e2label", loop.devnode, "other"], check=True)
         watched.until(label_is(watched, loop.devnode, "other"))
 
@@ -147,7 +158,7 @@ def test_ten_thousand_events_are_drained_at_once_and_change_nothing(base: Path) 
     image = make_image(base / "stick", "mkfs.ext4", "-q", "-F", "-L", "containerd-opt")
     with loop_device(image) as loop:
         watched.until(label_is(watched, loop.devnode, "containerd-opt"))
-        device, before = watched.found(loop.devnode), watched.devices.insertions()
+        device = watched.found(loop.devnode)
         time.sleep(0.3)
         watched.devices.drain()
         watched.woken = 0
@@ -158,9 +169,9 @@ def test_ten_thousand_events_are_drained_at_once_and_change_nothing(base: Path) 
         begun = time.process_time()
         watched.devices.drain()
         spent = time.process_time() - begun
-        assert select.select([watched.fd], [], [], 0)[0] == []
+        left = iter(lambda: watched.devices._monitor.poll(timeout=0), None)
+        assert [one for one in left if one.properties["SEQNUM"] == SEQNUM] == []
         assert watched.woken == 1
-        assert watched.devices.insertions() == before
         assert watched.found(loop.devnode) == device
         # The goal is 0.5 s (a benchmark's matter); this only catches a change of its order.
         assert spent < 3, spent
@@ -172,7 +183,7 @@ def event(loop: LoopDevice, label: bytes | None) -> bytes:
     name = Path(loop.devnode).name.encode()
     properties = [
         b"ACTION=change", b"DEVPATH=/devices/virtual/block/" + name, b"SUBSYSTEM=block",
-        b"SYNTH_UUID=0", b"DEVNAME=/dev/" + name, b"DEVTYPE=disk", b"SEQNUM=1",
+        b"SYNTH_UUID=0", b"DEVNAME=/dev/" + name, b"DEVTYPE=disk", b"SEQNUM=" + SEQNUM.encode(),
         b"DISKSEQ=%d" % (loop.diskseq or 0), b"MAJOR=%d" % loop.major, b"MINOR=%d" % loop.minor,
         *([b"ID_FS_LABEL_ENC=" + label, b"ID_FS_TYPE=ext4"] if label else []),
     ]  # fmt: skip
