@@ -19,7 +19,8 @@ _UNIT_SECONDS = 90
 # A shell that starts us in the background has us ignore Ctrl-C, and our children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("dev", max_examples=100, print_blob=True)
+# No deadline for one example: it would judge how busy the machine is.
+hypothesis.settings.register_profile("dev", max_examples=100, print_blob=True, deadline=None)
 hypothesis.settings.register_profile(
     "ci", max_examples=2000, print_blob=True, derandomize=True, deadline=None
 )
