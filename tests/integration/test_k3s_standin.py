@@ -98,11 +98,15 @@ class K3s:
         return next((each.pid for each in mine if each.comm == "containerd"), 0)
 
     def shims(self) -> tuple[int, ...]:
+        return self._started("containerd-shim")
+
+    def _started(self, program: str) -> tuple[int, ...]:
+        """The pids of what was started to speak to this containerd."""
         lines = ((each.pid, command_line(each.pid)) for each in table())
         return tuple(
             pid
             for pid, line in lines
-            if line and "containerd-shim" in line[0] and str(self.address) in line
+            if line and program in Path(line[0]).name and str(self.address) in line
         )
 
     def ctr(self, *words: str) -> str:
@@ -122,7 +126,8 @@ class K3s:
             self._process.kill()
             self._process.wait(10)
         everything = table()
-        for shim in self.shims():
+        # An import goes on asking for a containerd that is gone.
+        for shim in (*self.shims(), *self._started("ctr")):
             below = [each.pid for each in everything if each.ppid == shim]
             for pid in (shim, *below):
                 try:
