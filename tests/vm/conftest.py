@@ -32,8 +32,8 @@ from tests.vm.nodes import Node
 
 _HERE = Path(__file__).resolve().parent
 _DEFAULT_SUITES = ("trixie", "bookworm")
-# A machine that hangs is cut off by the harness before this.
-_TEST_SECONDS = 900
+# A machine that hangs is cut off by the harness before this, and an image may have to be built.
+_TEST_SECONDS = 1800
 _LONG = frozenset(
     f"test_{what}" for what in ("boot", "everywhere", "loss", "migration", "package_life", "podman")
 )

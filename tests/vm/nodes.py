@@ -211,8 +211,3 @@ class Node:
         """Operations, newest first."""
         rows: list[dict[str, Any]] = self.ask("ListOperations", limit=20)["operations"]
         return rows
-
-    def journal(self, grep: str = "") -> str:
-        """The lines of the daemon's log of this boot that contain `grep`."""
-        lines = self.init.log("nodestoraged").splitlines()
-        return "\n".join(line for line in lines if grep in line)

@@ -5,15 +5,22 @@ One scenario per node, on one machine: what is promised once is looked at once.
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import datetime
+
+from nodestoraged.assembly import RIGHTS
+from nodestoraged.linux.privileges import CAPABILITIES, Rights
 from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
+from tests.vm.k3s import pods_of_a_stopped_k3s_are_ended_before_a_switch
 from tests.vm.nodes import FLOOR, Node
 
 SUITES = ("trixie", "bookworm", "openrc")
 FLAVOURS = ("containerd", "k3s")
 
 #: Long enough to look at the fence.
-_GRACE_SECONDS = 12
+_GRACE_SECONDS = 15
 #: The runtime is found, not told. k3s imports its images at each start by itself.
 _CONFIG = {"containerd": FLOOR, "k3s": "[role.containerd]\n"}
 #: recipes/become-k3s.sh
@@ -24,12 +31,30 @@ pgrep -f '[c]ontainerd-shim' >/run/found
 mv /run/found /run/shims
 """
 
+#: What kubeadm's package makes of kubelet before `kubeadm join`.
+_UNJOINED = """[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStart=
+ExecStart=/bin/false
+Restart=always
+RestartSec=10
+"""
+
 
 def _the_runtime_is_found(node: Node) -> None:
     node.configure(_CONFIG[node.flavour.name] + f"swap_grace_seconds = {_GRACE_SECONDS}\n")
     role = node.until("role['runtime']['answering']", 30)
     assert role["root"] == node.flavour.root
     assert role["runtime"]["profile"] == node.flavour.name
+
+
+def _the_daemon_has_no_rights_but_the_floor(node: Node) -> None:
+    """Given by the unit where systemd starts it, and by itself under OpenRC."""
+    found = Rights(node.machine.ssh(f"cat /proc/{node.pid('nodestoraged')}/status").stdout)
+    floor = sum(1 << CAPABILITIES[name] for name in RIGHTS)
+    assert found.no_new_privs
+    assert (found.permitted, found.bounding) == (floor, floor)
 
 
 def _an_enrolment_binds_with_proof(node: Node, blue: Stick) -> None:
@@ -98,6 +123,10 @@ def _a_boot_without_the_stick_goes_on(node: Node, _blue: Stick) -> None:
     assert role["lastActive"]["name"] == "blue"
     node.wait_pods()
     assert node.runtime_starts() == 1
+    first = re.search(r'time="(.*?)" .*msg="starting containerd"', node.init.log("containerd"))
+    decided = float(node.machine.ssh("stat -c %.6Y /run/nodestoraged/decided").stdout)
+    assert first is not None
+    assert datetime.fromisoformat(first[1]).timestamp() > decided
 
 
 def _a_boot_binds_before_the_runtime_starts(node: Node, blue: Stick) -> None:
@@ -125,6 +154,30 @@ def _a_killed_daemon_comes_back(node: Node, _blue: Stick) -> None:
     assert node.life() == before
 
 
+def _the_log_is_lines_of_json(node: Node, _blue: Stick) -> None:
+    lines = [json.loads(line) for line in node.init.log("nodestoraged").splitlines()]
+    assert lines
+    assert all({"time", "level", "kind", "message"} <= line.keys() for line in lines)
+
+
+def _a_kubelet_that_has_not_joined_holds_nothing_up(node: Node, _blue: Stick) -> None:
+    """kubeadm's kubelet ends, and is started again, until somebody joins the node."""
+    unjoined = "/etc/systemd/system/kubelet.service.d/20-unjoined.conf"
+    node.machine.put_text(_UNJOINED, unjoined)
+    node.machine.ssh("systemctl daemon-reload && { systemctl restart kubelet || true; }")
+    node.ctl("switch internal")
+    node.machine.ssh(
+        "nodestoragectl switch blue --no-wait && nodestoragectl wait --for BOUND && touch joined"
+    )
+    assert node.machine.ssh("ls joined").stdout.strip() == "joined"
+    role = node.role()
+    assert (role["phase"], role["reason"]) == ("BOUND", "SlotProven")
+    assert node.operations()[0]["result"] == "done"
+    assert node.active("kubelet") == "activating"
+    node.machine.ssh(f"rm {unjoined} && systemctl daemon-reload && systemctl restart kubelet")
+    node.wait_pods()
+
+
 def _a_restart_stops_nothing(node: Node, _blue: Stick) -> None:
     _is_replaced(node, "systemctl restart nodestoraged")
 
@@ -135,6 +188,12 @@ def _an_upgrade_stops_nothing(node: Node, _blue: Stick) -> None:
 
 def _an_upgrade_of_the_bundle_stops_nothing(node: Node, _blue: Stick) -> None:
     _is_replaced(node, "/root/nodestoraged-*-bundle-*/install.sh")
+
+
+def _a_stopped_k3s_is_moved_without_its_pods(node: Node, _blue: Stick) -> None:
+    pods_of_a_stopped_k3s_are_ended_before_a_switch(node)
+    units = node.machine.ssh("systemctl list-units --all --plain --no-legend 'nodestoraged-c*'")
+    assert units.stdout == ""
 
 
 def _is_replaced(node: Node, command: str) -> None:
@@ -154,11 +213,13 @@ _PARTS = {
         _a_yank_fails_over_and_the_fence_holds,
         _a_boot_binds_before_the_runtime_starts,
         _a_restart_stops_nothing,
+        _a_kubelet_that_has_not_joined_holds_nothing_up,
     ),
     ("trixie", "k3s"): (
         _a_yank_fails_over_and_the_fence_holds,
         _a_boot_binds_before_the_runtime_starts,
         _an_upgrade_of_the_bundle_stops_nothing,
+        _a_stopped_k3s_is_moved_without_its_pods,
     ),
     ("bookworm", "containerd"): (
         _a_yank_fails_over_and_the_fence_holds,
@@ -176,6 +237,7 @@ _PARTS = {
         _a_boot_without_the_stick_goes_on,
         _the_stick_serves_again,
         _a_killed_daemon_comes_back,
+        _the_log_is_lines_of_json,
     ),
     ("openrc", "k3s"): (
         _switches_go_there_and_back,
@@ -183,6 +245,7 @@ _PARTS = {
         _the_stick_serves_again,
         _a_boot_binds_before_the_runtime_starts,
         _a_killed_daemon_comes_back,
+        _the_log_is_lines_of_json,
     ),
 }
 
@@ -192,6 +255,7 @@ def test_a_stick_serves_is_switched_lost_found_and_booted_from(
 ) -> None:
     blue = new_stick("BLUE01")
     _the_runtime_is_found(node)
+    _the_daemon_has_no_rights_but_the_floor(node)
     _an_enrolment_binds_with_proof(node, blue)
     for part in _PARTS[node.machine.image.recipe, node.flavour.name]:
         part(node, blue)

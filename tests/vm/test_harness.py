@@ -25,7 +25,7 @@ def _properties(machine: Machine, stick: Stick) -> dict[str, str]:
     """Wait for the stick and return what udev says of its file system's device."""
     part = "-part1" if stick.partitioned else ""
     link = f"/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_{stick.serial}-0:0{part}"
-    machine.wait_until(f"test -e {link}", timeout=20, interval=0.1)
+    machine.wait_until(f"test -e {link}", timeout=60, interval=0.1)
     lines = machine.ssh(f"udevadm info -q property {link}").stdout.splitlines()
     return dict(line.split("=", 1) for line in lines)
 
@@ -128,7 +128,7 @@ def test_a_yanked_stick_is_gone_though_it_was_mounted(
     device = _properties(machine, stick)["DEVNAME"]
     machine.ssh(f"mount {device} /mnt")
     machine.yank(stick)
-    machine.wait_until(f"! test -e {device}", timeout=5, interval=0.1)
+    machine.wait_until(f"! test -e {device}", timeout=30, interval=0.1)
     assert machine.ssh("touch /mnt/file && sync -f /mnt/file", check=False).code != 0
     machine.plug(stick)  # the same stick comes back as another device
     assert _properties(machine, stick)["ID_FS_UUID"] == stick.uuid

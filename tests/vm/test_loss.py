@@ -16,8 +16,8 @@ SUITES = ("trixie",)
 
 #: More moves that nobody asked for than a stick has in ten minutes.
 _OFTEN = FLOOR + "switch_limit = 20\n"
-#: Enough to pull one stick and put another in by QMP.
-_GRACE = _OFTEN + "swap_grace_seconds = 20\n"
+#: A stick is back before it is over, however busy the machine is.
+_GRACE = _OFTEN + "swap_grace_seconds = 120\n"
 _STANDBY = _OFTEN + "swap_grace_seconds = 1\nfallback = ['standby']\n"
 #: uevent to runtime stopped, on a processor that starts a bare Python in the second time.
 STOPPED_SECONDS_MAX = 2.0
@@ -31,10 +31,9 @@ for _ in range(3):
 print(min(seconds))'"""
 
 
-def _limit(node: Node) -> float:
-    """Two seconds, and longer where the emulated processor is shared just now."""
-    python = float(node.machine.ssh(_PYTHON).stdout)
-    return STOPPED_SECONDS_MAX * max(1.0, python / PYTHON_SECONDS)
+def _python_seconds(node: Node) -> float:
+    """How long a bare Python takes to start: more where the processor is shared just now."""
+    return float(node.machine.ssh(_PYTHON).stdout)
 
 
 def _until_stopped(operation: dict[str, Any]) -> float:
@@ -66,9 +65,11 @@ def test_a_stick_that_goes_costs_the_node_nothing_but_the_time(
 
 
 def back_within_the_grace_is_one_operation(node: Node, blue: Stick) -> None:
+    before = _python_seconds(node)
     node.machine.yank(blue)
     node.wait_phase("LOST", 30)
     node.wait_stopped("containerd")
+    slowest = max(before, _python_seconds(node))
     role = node.role()
     assert (role["phase"], role["active"], role["lastActive"]["name"]) == ("LOST", None, "blue")
     assert node.ctl("status --exit-code", check=False).code in {3, 8}
@@ -76,7 +77,7 @@ def back_within_the_grace_is_one_operation(node: Node, blue: Stick) -> None:
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
     swap = node.operations()[0]
     assert (swap["kind"], swap["result"]) == ("swap", "done")
-    assert _until_stopped(swap) < _limit(node)
+    assert _until_stopped(swap) < STOPPED_SECONDS_MAX * max(1.0, slowest / PYTHON_SECONDS)
     node.wait_pods()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
+from tests.vm.k3s import pods_of_a_stopped_k3s_are_ended_before_a_switch
 from tests.vm.nodes import Node
 
 #: The node of the notes that this began with: k3s, OpenRC, and one line in fstab. An agent: the
@@ -43,7 +44,7 @@ def test_a_line_in_fstab_is_told_and_its_stick_adopted_without_stopping_a_pod(
     assert (role["phase"], role["active"]["serial"]) == ("BOUND", blue.serial)
     assert (node.pod_tasks(), node.pid(node.flavour.runtime), node.mounted()) == before
     assert _remedy(node) is None
-    _pods_of_a_stopped_k3s_are_ended_before_a_switch(node)
+    pods_of_a_stopped_k3s_are_ended_before_a_switch(node)
     node.reboot()
     role = node.wait_phase("BOUND", 150)
     assert (role["reason"], role["active"]["serial"]) == ("SlotProven", blue.serial)
@@ -71,17 +72,6 @@ def _the_bundle_goes_and_the_node_runs_on(node: Node) -> None:
     found = node.machine.ssh("find / -xdev -name '*nodestoraged*' -not -path '/root/*'").stdout
     assert set(found.split()) == _LEFT
     assert node.init.failed() == ""
-
-
-def _pods_of_a_stopped_k3s_are_ended_before_a_switch(node: Node) -> None:
-    """By its containerd, run for that alone; k3s stays stopped, as somebody wished."""
-    node.init.control("stop", node.flavour.runtime)
-    assert node.shims() != []
-    node.ctl("switch internal")
-    assert (node.shims(), node.mounted()) == ([], [])
-    node.ctl("switch auto")
-    assert len(node.mounted()) == 1
-    assert node.pid(node.flavour.runtime) == 0
 
 
 def _mount_by_hand(node: Node, blue: Stick) -> str:
