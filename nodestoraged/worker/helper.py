@@ -27,14 +27,14 @@ ENVIRONMENT: Mapping[str, str] = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
 }
-#: Which package a program comes with; Alpine splits two of them.
+#: Which package a program comes with, and where it is one of its own.
 _PACKAGES = {
     "e2fsck": "e2fsprogs",
     "mkfs.ext4": "e2fsprogs",
     "tune2fs": "e2fsprogs (Alpine: e2fsprogs-extra)",
     "mkfs.xfs": "xfsprogs",
     "xfs_db": "xfsprogs (Alpine: xfsprogs-extra)",
-    "ctr": "containerd",
+    "ctr": "containerd (Alpine, openSUSE: containerd-ctr)",
 }
 _OUTPUT_BYTES = 64 * 1024
 

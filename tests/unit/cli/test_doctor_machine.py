@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,7 +103,7 @@ FAULTS: dict[str, tuple[Callable[[MachineFiles], None], str, str, str, str]] = {
     ),
     "no group": (
         lambda node: node.write("etc/group", "xnodestorage:x:1:\n"),
-        "group", "WARN", "nodestorage", "groupadd --system nodestorage",
+        "group", "WARN", "nodestorage", "nodestorage; } && systemctl restart nodestoraged",
     ),
     "a wrong key": (
         _config("[daemon]\nsetle_seconds = 1"), "config", "FAIL", "setle_seconds", "",
@@ -188,7 +189,7 @@ FAULTS: dict[str, tuple[Callable[[MachineFiles], None], str, str, str, str]] = {
     ),
     "a state that cannot be written": (
         lambda node: node.mounts("30 25 8:2 / /var ro - ext4 /dev/sda2 ro"),
-        "state", "FAIL", "journal", "remount,rw /var",
+        "state", "FAIL", "journal", "dmesg",
     ),
     "/ on overlayfs": (
         lambda node: node.mounts("30 25 0:30 / /var/lib rw - overlay overlay rw"),
@@ -203,7 +204,7 @@ FAULTS: dict[str, tuple[Callable[[MachineFiles], None], str, str, str, str]] = {
     ),
     "k3s's scripts": (
         lambda node: node.program("usr/local/bin/k3s-killall.sh"),
-        "killall", "WARN", "/usr/local/bin/k3s-killall.sh", "nodestoragectl eject",
+        "killall", "WARN", "/usr/local/bin/k3s-killall.sh", "",
     ),
     "usbmount": (
         lambda node: node.write("etc/usbmount/usbmount.conf", ""),
@@ -236,6 +237,13 @@ def test_a_fault_is_named_with_what_helps(node: MachineFiles, name: str) -> None
     assert message in levels[0][1]
     assert remedy in levels[0][2]
     assert bool(levels[0][2]) == bool(remedy) or check == "config"
+
+
+def test_a_rule_of_an_installation_with_its_own_prefix_is_found(node: MachineFiles) -> None:
+    rule = "lib/udev/rules.d/61-nodestoraged.rules"
+    node.write(f"usr/local/{rule}", (node.root / "usr" / rule).read_text())
+    node.remove(f"usr/{rule}")
+    assert [level for level, _, _ in said(node, "udev")] == ["PASS"]
 
 
 def test_harmless_neighbours_are_not_blamed(node: MachineFiles) -> None:
@@ -459,10 +467,13 @@ def test_a_library_that_cannot_be_imported_fails_but_dbus_next_only_warns() -> N
     assert levels == ["WARN", "PASS"]
 
 
-def test_an_old_python_fails() -> None:
-    facts = Facts(machine=Machine(python=(3, 9, 2)), daemon=DaemonFacts())
-    (one,) = [each for each in examine(facts) if each.check == "python"]
-    assert one.finding.level == "FAIL"
+def test_the_python_of_another_system_is_not_judged(node: MachineFiles) -> None:
+    """Neither are its libraries: both are those of whoever looks."""
+    facts, _ = gather(node.root, SOCKET, None)
+    assert facts is not None
+    assert (facts.machine.python, facts.machine.libraries) == ("", ())
+    assert said(node, "libraries") == []
+    assert gathering.machine_facts(Path("/")).python == platform.python_version()
 
 
 def test_the_helpers_are_those_that_the_worker_runs() -> None:

@@ -38,7 +38,12 @@ def test_programs_of_systems_with_a_read_only_usr_are_found() -> None:
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("e2fsck", "e2fsprogs"), ("mkfs.xfs", "xfsprogs"), ("tune2fs", "e2fsprogs-extra")],
+    [
+        ("e2fsck", "e2fsprogs"),
+        ("mkfs.xfs", "xfsprogs"),
+        ("tune2fs", "e2fsprogs-extra"),
+        ("ctr", "containerd-ctr"),
+    ],
 )
 def test_a_missing_helper_is_named_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str

@@ -32,7 +32,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check says; `remedy` is a command to paste, or where to read."""
+    """What one check says; `remedy` is a command to paste, or what to do in words."""
 
     level: Level
     message: str
@@ -120,7 +120,9 @@ class Rooted:
 class Machine:
     """The machine, without any role.  None stands for what could not be read."""
 
-    python: tuple[int, int, int] = (3, 11, 0)
+    distribution: tuple[str, ...] = ()  # ID and ID_LIKE of os-release(5)
+    bundled: bool = False  # the bundle is installed
+    python: str = ""  # of whom runs this; "" where that is not this machine
     libraries: tuple[Library, ...] = ()
     kernel: str = ""
     init: str = ""  # "systemd", "openrc" or ""

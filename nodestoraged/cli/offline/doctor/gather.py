@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import platform
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -47,6 +47,10 @@ _Answer = tuple[Json | None, bool, str]
 _LIBRARIES = (
     ("pyudev", "pyudev"), ("grpc", "grpcio"), ("google.protobuf", "protobuf"),
     ("structlog", "structlog"), ("tomli_w", "tomli-w"), ("dbus_next", "dbus-next"),
+)  # fmt: skip
+#: udev(7); the second is where `make install` with its own prefix puts a rule.
+_UDEV_RULES = (
+    "usr/lib/udev/rules.d", "usr/local/lib/udev/rules.d", "lib/udev/rules.d", "etc/udev/rules.d",
 )  # fmt: skip
 #: The programs that the worker runs.
 HELPERS = ("e2fsck", "mkfs.ext4", "tune2fs", "mkfs.xfs", "xfs_db")
@@ -94,14 +98,15 @@ def machine_facts(root: Path) -> Machine:
     except PermissionError:
         fstab = None
     return Machine(
-        python=sys.version_info[:3],
+        distribution=_distribution(root),
+        bundled=files.exists(root, "opt/nodestoraged/uninstall.sh"),
+        python=platform.python_version() if live else "",
         libraries=tuple(_libraries()) if live else (),
         kernel=files.text(root, "proc/sys/kernel/osrelease").strip(),
         init=_init(root),
         udev_runs=files.exists(root, "run/udev/control"),
         udev_rule=any(
-            files.exists(root, f"{directory}/61-nodestoraged.rules")
-            for directory in ("usr/lib/udev/rules.d", "lib/udev/rules.d", "etc/udev/rules.d")
+            files.exists(root, f"{directory}/61-nodestoraged.rules") for directory in _UDEV_RULES
         ),
         group=re.search(r"(?m)^nodestorage:", groups) is not None or (live and _known_group()),
         cgroup=_cgroup(root),
@@ -115,6 +120,14 @@ def machine_facts(root: Path) -> Machine:
         longhorn=files.exists(root, "var/lib/longhorn"),
         openrc_gate=services.has_gate(root),
     )
+
+
+def _distribution(root: Path) -> tuple[str, ...]:
+    """os-release(5) below `root`: the distribution, and those that it is like."""
+    texts = (files.text(root, path) for path in ("etc/os-release", "usr/lib/os-release"))
+    text = next((one for one in texts if one), "")
+    said = dict(re.findall(r"(?m)^(ID|ID_LIKE)=[\"']?([^\"'\n]*)", text))
+    return tuple(f"{said.get('ID', '')} {said.get('ID_LIKE', '')}".split())
 
 
 def _libraries() -> Iterator[Library]:

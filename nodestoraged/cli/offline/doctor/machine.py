@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level
+from nodestoraged.cli.offline.doctor import commands
+from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level, Machine
 from nodestoraged.model.config import Services
 
 __all__ = ["MACHINE_CHECKS"]
@@ -17,20 +18,7 @@ _Check = Callable[[Facts], Iterator[Finding]]
 
 #: fsopen(2), fsmount(2) and move_mount(2) came with Linux 5.2.
 _KERNEL = (5, 2)
-_PYTHON = (3, 11)
 _AT_REST = Finding(level=Level.SKIP, message="this system does not run, or shows no mount table")
-
-
-def _python(facts: Facts) -> Iterator[Finding]:
-    found = ".".join(map(str, facts.machine.python))
-    if facts.machine.python[:2] < _PYTHON:
-        yield Finding(
-            level=Level.FAIL,
-            message=f"Python {found}; 3.11 is the oldest that works",
-            remedy="install a newer python3, or the package that brings its own",
-        )
-        return
-    yield Finding(level=Level.PASS, message=f"Python {found}")
 
 
 def _libraries(facts: Facts) -> Iterator[Finding]:
@@ -44,17 +32,18 @@ def _libraries(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             level=Level.FAIL,
             message=f"{one.name} cannot be imported: {one.problem}",
-            remedy=f"apt install python3-{one.name}",
+            remedy=commands.libraries(facts.machine, [one.name]),
         )
     if needless and facts.machine.init == "systemd":
         yield Finding(
             level=Level.WARN,
             message="dbus-next cannot be imported: systemd is asked by systemctl, which is slower",
-            remedy="apt install python3-dbus-next",
+            remedy=commands.libraries(facts.machine, ["dbus-next"]),
         )
     good = [f"{one.name} {one.version}".strip() for one in libraries if not one.problem]
     if good and len(bad) == len(needless):
-        yield Finding(level=Level.PASS, message=", ".join(good))
+        python = f"Python {facts.machine.python}".strip()
+        yield Finding(level=Level.PASS, message=", ".join((python, *good)))
 
 
 def _kernel(facts: Facts) -> Iterator[Finding]:
@@ -95,20 +84,33 @@ def _udev(facts: Facts) -> Iterator[Finding]:
     if facts.machine.mounts is None:
         yield _AT_REST
     elif not facts.machine.udev_runs:
-        enable = "rc-update add udev sysinit && rc-service udev start"
         yield Finding(
             level=Level.FAIL,
             message="udev does not run (/run/udev/control): no stick is ever seen",
-            remedy=enable if facts.machine.init == "openrc" else "systemctl start systemd-udevd",
+            remedy=_start_udev(facts.machine),
         )
     elif not facts.machine.udev_rule:
         yield Finding(
             level=Level.WARN,
             message="our udev rule is missing: desktops and udiskie may mount a stick first",
-            remedy="reinstall the package, then: udevadm control --reload",
+            remedy=_our_rule(facts.machine),
         )
     else:
         yield Finding(level=Level.PASS, message="udev runs, with our rule")
+
+
+def _start_udev(machine: Machine) -> str:
+    if commands.family(machine) == "alpine":
+        return "setup-devd udev"
+    known = {
+        "systemd": "systemctl start systemd-udevd",
+        "openrc": "rc-update add udev sysinit && rc-service udev start",
+    }
+    return known.get(machine.init, "start udev by the means of this machine")
+
+
+def _our_rule(machine: Machine) -> str:
+    return f"{commands.our_package(machine)}, then: udevadm control --reload"
 
 
 def _cgroup(facts: Facts) -> Iterator[Finding]:
@@ -140,7 +142,12 @@ def _group(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             level=Level.WARN,
             message="the group nodestorage is missing: only root may look",
-            remedy="groupadd --system nodestorage || addgroup -S nodestorage",
+            # The socket is given to the group at the start.
+            remedy=commands.chain(
+                facts.machine,
+                "{ groupadd --system nodestorage || addgroup -S nodestorage; }",
+                commands.service(facts.machine, "restart"),
+            ),
         )
 
 
@@ -152,15 +159,15 @@ def _tools(facts: Facts) -> Iterator[Finding]:
     if ext4:
         yield Finding(
             level=Level.FAIL,
-            message=f"{', '.join(ext4)}: in no usual directory; no ext4 stick can be checked or"
-            " made",
-            remedy="apt install e2fsprogs, or link the program into /usr/local/sbin",
+            message=f"{', '.join(ext4)}: in no usual directory, as /usr/local/sbin is one; no ext4"
+            " stick can be checked or made",
+            remedy=commands.programs(facts.machine, ext4),
         )
     if xfs and "xfs" in filesystems:
         yield Finding(
             level=Level.WARN,
             message=f"{', '.join(xfs)}: not installed; no XFS stick can be made or adopted",
-            remedy="apt install xfsprogs",
+            remedy=commands.programs(facts.machine, xfs),
         )
     if not ext4 and not (xfs and "xfs" in filesystems):
         found = ", ".join(name for name, path in facts.machine.tools if path)
@@ -171,9 +178,9 @@ def _killers(facts: Facts) -> Iterator[Finding]:
     for path in facts.machine.killers:
         yield Finding(
             level=Level.WARN,
+            # No remedy: nothing is to be done now, and what is pasted would move the node.
             message=f"{path} unmounts or deletes what lies below the runtime's directories, a"
-            " stick too. Before it runs, and before an upgrade that runs it:",
-            remedy="nodestoragectl eject",
+            " stick too: eject it before that runs, and before an upgrade that runs it",
         )
 
 
@@ -185,7 +192,7 @@ def _automounters(facts: Facts) -> Iterator[Finding]:
                 yield Finding(
                     level=Level.WARN,
                     message="udiskie mounts sticks too, and our udev rule does not keep it off",
-                    remedy="reinstall the package, then: udevadm control --reload",
+                    remedy=_our_rule(facts.machine),
                 )
         else:
             yield Finding(
@@ -196,7 +203,6 @@ def _automounters(facts: Facts) -> Iterator[Finding]:
 
 
 MACHINE_CHECKS: tuple[tuple[str, _Check], ...] = (
-    ("python", _python),
     ("libraries", _libraries),
     ("kernel", _kernel),
     ("init", _init),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from nodestoraged import __version__
 from nodestoraged.cli.fields import obj, text
+from nodestoraged.cli.offline.doctor import commands
 from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level
 from nodestoraged.model.config import MountNamespace
 
@@ -55,7 +56,8 @@ def _etc(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             level=Level.FAIL,
             message="/var/lib/nodestoraged is read-only: no journal can be written",
-            remedy=f"mount -o remount,rw {state.target}",
+            remedy="see in dmesg whether its disk failed; of an image, mount there what can be"
+            " written",
         )
     elif state.fstype in _FLEETING:
         yield Finding(
@@ -69,19 +71,18 @@ def _etc(facts: Facts) -> Iterator[Finding]:
 
 
 def _daemon(facts: Facts) -> Iterator[Finding]:
-    daemon, openrc = facts.daemon, facts.machine.init == "openrc"
-    if not daemon.installed and facts.machine.init:
+    daemon, machine = facts.daemon, facts.machine
+    if not daemon.installed and machine.init:
         yield Finding(
             level=Level.FAIL, message="the service nodestoraged is not installed",
-            remedy="install the package nodestoraged",
+            remedy=commands.our_package(machine, "install"),
         )  # fmt: skip
-    elif not daemon.enabled and facts.machine.init:
+    elif not daemon.enabled and machine.init:
         yield Finding(
             level=Level.WARN,
             message="nodestoraged is not enabled: after a boot no stick is used",
-            remedy="rc-update add nodestoraged default" if openrc
-            else "systemctl enable nodestoraged",
-        )  # fmt: skip
+            remedy=commands.service(machine, "enable"),
+        )
     if not daemon.asked:
         return
     if daemon.denied:
@@ -91,11 +92,10 @@ def _daemon(facts: Facts) -> Iterator[Finding]:
             remedy="sudo nodestoragectl doctor",
         )
     elif daemon.status is None:
-        start = {"systemd": "systemctl start nodestoraged", "": "nodestoraged"}
         yield Finding(
             level=Level.FAIL,
             message=f"the daemon does not answer: {daemon.silence}",
-            remedy=start.get(facts.machine.init, "rc-service nodestoraged start"),
+            remedy=commands.service(machine, "start"),
         )
     else:
         yield from _version(facts)
@@ -106,11 +106,10 @@ def _version(facts: Facts) -> Iterator[Finding]:
     if version == __version__:
         yield Finding(level=Level.PASS, message=f"nodestoraged {version} answers")
         return
-    openrc = facts.machine.init == "openrc"
     yield Finding(
         level=Level.WARN,
         message=f"nodestoraged {version} runs, {__version__} is installed",
-        remedy="rc-service nodestoraged restart" if openrc else "systemctl restart nodestoraged",
+        remedy=commands.service(facts.machine, "restart"),
     )
 
 
@@ -123,7 +122,10 @@ def _namespace(facts: Facts) -> Iterator[Finding]:
             level=Level.FAIL,
             message="the daemon has a mount namespace of its own: what it mounts is seen by nobody"
             f' (meant only with mount_namespace = "{MountNamespace.OWN}")',
-            remedy="systemctl cat nodestoraged",
+            # Elsewhere it inherited that from whoever started it.
+            remedy="systemctl cat nodestoraged"
+            if facts.machine.init == "systemd"
+            else commands.service(facts.machine, "restart"),
         )
     elif daemon.asked:
         yield Finding(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from nodestoraged.cli.fields import obj, text
 from nodestoraged.cli.health import broken_conditions, is_degraded
+from nodestoraged.cli.offline.doctor import commands
 from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level, RoleFacts
 from nodestoraged.cli.text import gib
 from nodestoraged.model.config import Fallback, Trust
@@ -73,8 +74,8 @@ def _fence(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     if open_ones:
         yield Finding(
             level=Level.WARN,
-            message=f"no fence for {', '.join(open_ones)}: apt or a dependency may start it in the"
-            " middle of a move",
+            message=f"no fence for {', '.join(open_ones)}: an upgrade or a dependency may start it"
+            " in the middle of a move",
             remedy=_fence_remedy(facts, role, open_ones),
         )
     elif units:
@@ -87,7 +88,7 @@ def _fence_remedy(facts: Facts, role: RoleFacts, units: list[str]) -> str:
     if facts.machine.init == "openrc":
         if not facts.machine.openrc_gate:
             # Its start installs the fence, wherever the package is.
-            return "rc-service nodestoraged restart"
+            return commands.service(facts.machine, "restart")
         # Its gate knows the usual services; of another one conf.d says whose it is.
         return _said_to_openrc(units, _RC_AFTER, f'nodestoraged_role="{name}"')
     held = f"ConditionPathExists=!/run/nodestorage-fence/{name}"
@@ -230,7 +231,7 @@ def _sandbox(_: Facts, role: RoleFacts) -> Iterator[Finding]:
         )
 
 
-def _ctr(_: Facts, role: RoleFacts) -> Iterator[Finding]:
+def _ctr(facts: Facts, role: RoleFacts) -> Iterator[Finding]:
     profile = role.profile
     if profile is None or profile.dialect is not Dialect.CONTAINERD or not role.units:
         return
@@ -241,7 +242,8 @@ def _ctr(_: Facts, role: RoleFacts) -> Iterator[Finding]:
         yield Finding(
             level=Level.FAIL,
             message=f"{profile.ctr[0]} is in no usual directory: images cannot be kept at hand",
-            remedy=f"ln -s WHERE-IT-IS /usr/local/bin/{profile.ctr[0]}",
+            remedy=commands.programs(facts.machine, [profile.ctr[0]])
+            or f"ln -s WHERE-IT-IS {posixpath.join('/usr/local/bin', profile.ctr[0])}",
         )
 
 
