@@ -15,7 +15,6 @@ from nodestoraged.cli.offline.doctor import files
 from nodestoraged.cli.offline.doctor import gather as gathering
 from nodestoraged.cli.offline.doctor.facts import DaemonFacts, Facts, Machine, RoleFacts
 from nodestoraged.cli.offline.doctor.gather import gather
-from nodestoraged.cli.offline.doctor.migration import _unit_name
 from nodestoraged.cli.offline.doctor.verb import examine, lines
 from nodestoraged.model.config import RoleConfig
 from tests.fakes.machine_files import MachineFiles
@@ -62,7 +61,12 @@ def test_the_plain_hand_made_line_stops_the_boot_and_the_remedy_names_it(
     assert "line 3 " in message
     assert "without that stick stops there" in message
     assert "nofail,x-systemd.device-timeout=5s" in message
-    assert remedy == "nodestoragectl adopt /dev/sdb1 && sed -i '3s/^/#/' /etc/fstab"
+    assert remedy == (
+        "nodestoragectl adopt /dev/sdb1 && sed -i '3s/^/#/' /etc/fstab && systemctl daemon-reload"
+    )
+    node.openrc()
+    ((_, _, remedy),) = said(facts_of(node), "fstab")
+    assert remedy.endswith("/etc/fstab")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_the_remedy_turns_just_that_line_into_a_comment(node: MachineFiles, tmp_
 
     node.fstab("UUID=aaaa / ext4 defaults 0 1", f"LABEL=containerd-opt {ROOT} ext4 defaults 0 2")
     ((_, _, remedy),) = said(facts_of(node), "fstab")
-    sed = remedy.partition(" && ")[2].replace("/etc/fstab", str(tmp_path / "etc/fstab"))
+    sed = remedy.split(" && ")[1].replace("/etc/fstab", str(tmp_path / "etc/fstab"))
     subprocess.run(["/bin/sh", "-c", sed], check=True)
     assert said(facts_of(node), "fstab") == []
     lines = (tmp_path / "etc/fstab").read_text().splitlines()
@@ -184,8 +188,24 @@ def test_stacked_mounts_and_automounts_fail(node: MachineFiles) -> None:
     node.mounts(f"39 25 0:50 / {ROOT} rw - autofs systemd-1 rw", STICK, BIND)
     found = said(facts_of(node, _status("BOUND", "SlotProven")), "mount")
     assert [level for level, _, _ in found[:2]] == ["FAIL", "FAIL"]
-    assert found[0][2] == "systemctl disable var-lib-containerd.automount"
     assert "2 mounts are stacked" in found[1][1]
+
+
+def test_an_automount_is_taken_out_where_it_was_said(node: MachineFiles) -> None:
+    """systemctl disables no unit that it made of fstab."""
+
+    def remedy() -> str:
+        return said(facts_of(node, _status("BOUND", "SlotProven")), "mount")[0][2]
+
+    node.mounts(f"39 25 0:50 / {ROOT} rw - autofs systemd-1 rw", STICK)
+    assert "the maps of autofs" in remedy()
+    unit = "etc/systemd/system/var-lib-containerd.automount"
+    node.write(unit, f"[Automount]\nWhere={ROOT}\n")
+    assert remedy() == "systemctl disable var-lib-containerd.automount"
+    node.remove(unit)
+    for options in ("nofail,x-systemd.automount", "noauto,x-systemd.automount"):
+        node.fstab("UUID=aaaa / ext4 defaults 0 1", f"LABEL=x {ROOT} ext4 {options} 0 0")
+        assert remedy() == "sed -i '2s/^/#/' /etc/fstab && systemctl daemon-reload"
 
 
 @pytest.mark.parametrize(
@@ -206,26 +226,32 @@ def test_a_stick_on_k3s_s_configuration_directory_is_recognised(node: MachineFil
     found = said(facts_of(node), "k3s-config")
     assert [level for level, _, _ in found] == ["FAIL", "FAIL"]
     assert f"{K3S}/agent/containerd" in found[0][1]
-    assert [remedy for _, _, remedy in found] == ["sed -i '1s/^/#/' /etc/fstab", f"umount {wrong}"]
+    sed = "sed -i '1s/^/#/' /etc/fstab && systemctl daemon-reload"
+    assert [remedy for _, _, remedy in found] == [sed, f"umount {wrong}"]
     assert said(facts_of(node), "fstab") == []  # said once
 
 
 @pytest.mark.parametrize(
     ("init", "restart"),
-    [("systemd", "systemctl restart nodestoraged"), ("openrc", "rc-service nodestoraged restart")],
+    [
+        ("systemd", " && systemctl restart nodestoraged && "),
+        ("openrc", " && rc-service nodestoraged restart && "),
+        ("", ", then: restart nodestoraged by the means of this machine, then: "),
+    ],
 )
 def test_a_linked_root_is_refused_with_the_way_out(
     node: MachineFiles, init: str, restart: str
 ) -> None:
     if init == "openrc":
         node.openrc()
+    elif not init:
+        (node.root / "run/systemd/system").rmdir()
     node.link(ROOT.strip("/"), "/mnt/storage/containerd")
     ((level, message, remedy),) = said(facts_of(node), "link")
     assert level == "FAIL"
     assert "link to /mnt/storage/containerd" in message
     assert remedy == (
-        f"rm {ROOT} && mkdir -m 0711 {ROOT} && {restart}"
-        " && nodestoragectl switch /mnt/storage/containerd"
+        f"rm {ROOT} && mkdir -m 0711 {ROOT}{restart}nodestoragectl switch /mnt/storage/containerd"
     )
 
 
@@ -260,11 +286,8 @@ def test_mount_units_of_somebody_else_are_named(node: MachineFiles) -> None:
     found = said(facts_of(node), "mount-unit")
     assert [level for level, _, _ in found] == ["FAIL", "WARN"]
     assert found[1][2] == "systemctl disable var-lib-containerd.mount"
-
-
-def test_the_unit_of_a_path_is_escaped_as_systemd_does() -> None:
-    assert _unit_name("/var/lib/containerd") == "var-lib-containerd"
-    assert _unit_name("/mnt/my-disk") == "mnt-my\\x2ddisk"
+    node.openrc()
+    assert said(facts_of(node), "mount-unit") == []
 
 
 @pytest.mark.parametrize(
