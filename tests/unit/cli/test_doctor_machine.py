@@ -64,7 +64,7 @@ FENCE = "usr/lib/systemd/system/kubelet.service.d/10-nodestoraged.conf"
 FAULTS: dict[str, tuple[Callable[[MachineFiles], None], str, str, str, str]] = {
     "an old kernel": (
         lambda node: node.write("proc/sys/kernel/osrelease", "4.19.0-26-amd64\n"),
-        "kernel", "FAIL", "5.2", "newer kernel",
+        "kernel", "FAIL", "5.12", "newer kernel",
     ),
     "a kernel that says nothing": (
         lambda node: node.write("proc/sys/kernel/osrelease", "?\n"), "kernel", "SKIP", "", "",
@@ -244,6 +244,17 @@ def test_a_rule_of_an_installation_with_its_own_prefix_is_found(node: MachineFil
     node.write(f"usr/local/{rule}", (node.root / "usr" / rule).read_text())
     node.remove(f"usr/{rule}")
     assert [level for level, _, _ in said(node, "udev")] == ["PASS"]
+
+
+@pytest.mark.parametrize(
+    ("release", "level"),
+    [("5.11.22-x", "FAIL"), ("5.12.0", "PASS"), ("6.1.0-18-amd64", "PASS"), ("10.0", "PASS")],
+)
+def test_the_oldest_kernel_is_the_one_with_mount_setattr(
+    node: MachineFiles, release: str, level: str
+) -> None:
+    node.write("proc/sys/kernel/osrelease", f"{release}\n")
+    assert [one for one, _, _ in said(node, "kernel")] == [level]
 
 
 def test_harmless_neighbours_are_not_blamed(node: MachineFiles) -> None:

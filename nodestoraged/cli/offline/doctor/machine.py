@@ -16,8 +16,8 @@ __all__ = ["MACHINE_CHECKS"]
 
 _Check = Callable[[Facts], Iterator[Finding]]
 
-#: fsopen(2), fsmount(2) and move_mount(2) came with Linux 5.2.
-_KERNEL = (5, 2)
+#: fsopen(2) and its kin came with Linux 5.2, mount_setattr(2), for directories as slots, with this.
+_KERNEL = (5, 12)
 _AT_REST = Finding(level=Level.SKIP, message="this system does not run, or shows no mount table")
 
 
@@ -57,11 +57,11 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
     elif (int(numbers[0]), int(numbers[1])) < _KERNEL:
         yield Finding(
             level=Level.FAIL,
-            message=f"Linux {release} has no fsopen and move_mount; 5.2 is the oldest that works",
+            message=f"Linux {release} has no mount_setattr; 5.12 is the oldest that works",
             remedy="install a newer kernel",
         )
     else:
-        yield Finding(level=Level.PASS, message=f"Linux {release} has fsopen and move_mount")
+        yield Finding(level=Level.PASS, message=f"Linux {release} has fsopen and mount_setattr")
 
 
 def _init(facts: Facts) -> Iterator[Finding]:
