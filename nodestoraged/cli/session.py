@@ -37,7 +37,7 @@ class calls_explained:  # noqa: N801 - used like contextlib's functions, without
             raise exits.StopError(
                 exits.REFUSED,
                 f"only root and members of the group {GROUP} may ask nodestoraged ({error})",
-                f"use sudo, or join the group: usermod -aG {GROUP} USER, and log in again",
+                f"use sudo, or join the group {GROUP} and log in again",
             ) from None
         if isinstance(error, Unreachable):
             raise exits.StopError(
