@@ -194,6 +194,18 @@ def unbundled(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_the_bundle_is_as_open_as_it_should_be_whatever_the_umask(bundle, tmp_path, umask):
+    """Closed to the group it could not be used, open to others the daemon would not trust it."""
+    places = {"DESTDIR": str(tmp_path), "PYTHON": PYTHON, "COMPILE": ""}
+    run("sh", "-c", f"umask {umask} && exec sh {bundle}/install.sh", **places)
+    modes: dict[bool, set[int]] = {True: set(), False: set()}
+    for path in tmp_path.rglob("*"):
+        if not path.is_symlink():
+            modes[path.is_dir()].add(path.stat().st_mode & 0o7777)
+    assert modes == {True: {0o755}, False: {0o644, 0o755}}
+
+
 @pytest.mark.parametrize("program", ["sbin/nodestoraged", "bin/nodestoragectl"])
 def test_the_bundle_runs_without_any_library_of_the_system(unbundled, program):
     script = unbundled / "opt/nodestoraged" / program
