@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import re
+import select
+import struct
 import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +35,40 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
+#: What zsh writes when it is ready for a line.
+EDITS = "\x1b[?2004h"
+
+
+@contextlib.contextmanager
+def on_pty(
+    words: list[str], environment: dict[str, str], home: Path
+) -> Iterator[tuple[Callable[[str], None], Callable[[str], str]]]:
+    """A program on a terminal: what writes to it, and what reads until something came."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 200, 300, 0, 0))
+    program = subprocess.Popen(
+        words, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=home,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+
+    def read_until(wanted: str) -> str:
+        seen, end = "", time.monotonic() + 20
+        while wanted not in seen:
+            assert time.monotonic() < end, f"{wanted!r} did not come: {seen!r}"
+            if select.select([master], [], [], 0.2)[0]:
+                seen += os.read(master, 65536).decode()
+        return seen
+
+    try:
+        yield lambda text: os.write(master, text.encode()), read_until
+        program.wait(10)
+    finally:
+        program.kill()
+        program.wait()
+        os.close(master)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     """The generator's files, made as a build makes them: PATH is all of the environment."""
@@ -41,8 +83,8 @@ def written(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def reply(written, tmp_path):
-    """What bash offers for the last of the words, with a daemon that knows STICKS."""
+def path(tmp_path) -> str:
+    """PATH with a nodestoragectl whose daemon knows STICKS; what it is asked goes to `asked`."""
     program = tmp_path / "bin" / "nodestoragectl"
     program.parent.mkdir()
     answers = {"list -o name": STICKS, "operations -o name": ("7", "6")}
@@ -52,13 +94,19 @@ def reply(written, tmp_path):
     )
     program.write_text(f'#!/bin/sh\necho "$*" >>asked\ncase "$*" in\n{cases}esac\n')
     program.chmod(0o755)
+    return f"{program.parent}:{os.defpath}"
+
+
+@pytest.fixture
+def reply(written, path, tmp_path):
+    """What bash offers for the last of the words."""
 
     def ask(*words: str) -> list[str]:
         done = subprocess.run(
             ["bash", "--norc", "-c", DRIVER, "driver", str(written / "nodestoragectl"),
              "nodestoragectl", *words],
             cwd=tmp_path,
-            env={"PATH": f"{program.parent}:{os.defpath}"},
+            env={"PATH": path},
             capture_output=True,
             text=True,
             timeout=20,
@@ -147,6 +195,56 @@ def test_the_other_shells_know_every_verb_and_long_option(written):
                 line in one and f" {dashed}" in f"{one} " for one in fish.splitlines()
             ), (verb, option)  # fmt: skip
         assert f"-n __fish_is_first_token -a {verb} " in fish
+
+
+def in_fish(line: str, written: Path, path: str, home: Path) -> set[str]:
+    """What fish itself offers at the end of the line."""
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]",
+         str(written / "nodestoragectl.fish"), line],
+        cwd=home, env={"PATH": path, "HOME": str(home)},
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return {offered.partition("\t")[0] for offered in done.stdout.splitlines()}
+
+
+def in_zsh(line: str, written: Path, path: str, home: Path) -> set[str]:
+    """What zsh itself lists at the end of the line: it completes on a terminal only."""
+    environment = {"PATH": path, "HOME": str(home), "TERM": "dumb", "PS1": ""}
+    with on_pty(["zsh", "-f", "-i"], environment, home) as (write, read_until):
+        read_until(EDITS)
+        write(f"fpath=({written} $fpath); autoload -U compinit; compinit -u -D; ")
+        write("bindkey '^X' list-choices\n")
+        read_until(EDITS)
+        write(f"{line}\x18")
+        # The list stands between the line and the same line again.
+        listed = read_until(f"\r\n{line}")
+        write("\x15exit\n")
+    rows = listed.rpartition(f"{line}\r\r\n")[2].split("\r\n")[:-1]
+    # A row is a verb and what it does, or several words with two blanks or more between them.
+    cells = [cell for row in rows for cell in re.split(r" {2,}(?!--)", row)]
+    return {cell.partition(" --")[0].strip() for cell in cells} - {""}
+
+
+@pytest.mark.parametrize("shell", [in_fish, in_zsh])
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("re", {"resume", "rename", "relist", "reclaim"}),
+        ("wait --for S", {"SWITCHING", "STOPPED"}),
+        ("switch blue --data ", {"keep", "copy", "pinned"}),
+        ("prepare sdb --wh", {"--whole-disk"}),
+        ("explain NotEnr", {"NotEnrolled"}),
+        ("switch --copy g", {"green"}),
+        ("plan --to ", {"auto", "internal", "blue", "blueish", "green", NASTY}),
+        ("abort ", {"7", "6"}),
+    ],
+)
+def test_fish_and_zsh_offer_the_same(written, path, tmp_path, shell, line, offered):
+    found = shell(f"nodestoragectl {line}", written, path, tmp_path)
+    assert {word.replace("\\", "") for word in found} == offered
+    assert not (tmp_path / "hit").exists()
 
 
 @pytest.mark.parametrize("name", ["_nodestoragectl", "nodestoragectl.fish"])
