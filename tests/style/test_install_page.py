@@ -1,8 +1,9 @@
-"""The commands that the virtual machines are set up with stand in docs/install.md word for word."""
+"""docs/install.md has what was tried, word for word, and the packages say what it says."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,20 @@ def test_the_page_has_every_removal():
     text = PAGE.read_text()
     assert len(removals()) >= 3
     assert removals() <= {*_SPAN.findall(text), *text.splitlines()}
+
+
+def test_the_metadata_names_the_pythons_that_the_page_names():
+    first, last = re.findall(r"every Python from 3\.(\d+) to 3\.(\d+)", PAGE.read_text())[0]
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    begin = "Programming Language :: Python :: 3."
+    named = [int(one.removeprefix(begin)) for one in project["classifiers"] if begin in one]
+    assert named == list(range(int(first), int(last) + 1))
+    assert project["requires-python"] == f">=3.{first}"
+
+
+def test_all_packages_name_the_same_home():
+    home = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
+    spec = (TOP / "packaging" / "rpm" / "nodestoraged.spec").read_text()
+    build = (TOP / "packaging" / "apk" / "APKBUILD").read_text()
+    assert re.findall(r"(?m)^URL: +(\S+)$", spec) == [home]
+    assert re.findall(r'(?m)^url="(.+)"$', build) == [home]
