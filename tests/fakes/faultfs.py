@@ -4,7 +4,8 @@
 
 It prints `ready MOUNTPOINT` and then obeys lines on stdin: `ok`, `eio` (every request fails),
 `delay SECONDS` (every request takes that long), `hang` (requests are kept and never answered;
-`ok` answers them), `quit`.  End of stdin is `quit`.
+`ok` answers them), `quit`.  Each but `quit` is answered with `done` once it is in force.  End of
+stdin is `quit`.
 
 Bounded life, because a hung loop device freezes sync, losetup -a and mount -L machine-wide: after
 LIFE_SECONDS, or when whoever started it is gone, the server ends; then the kernel fails whatever
@@ -41,6 +42,8 @@ _FILE_NODE = 2
 _CLONE_NEWNS = 0x00020000
 _MS_REC_PRIVATE = 0x4000 | 1 << 18
 _PR_SET_PDEATHSIG = 1
+#: A server that is busy obeys within that time, or not at all.
+_OBEY_SECONDS = 10.0
 
 
 class FaultServer:
@@ -151,9 +154,14 @@ def _loop(server: FaultServer, fuse_fd: int, deadline: float) -> None:
     while (left := deadline - time.monotonic()) > 0:
         readable, _, _ = select.select([fuse_fd, 0], [], [], left)
         if 0 in readable:
-            lines = os.read(0, 4096).decode()
-            if not lines or not all(server.command(line) for line in lines.splitlines()):
+            lines = os.read(0, 4096).decode().splitlines()
+            if not lines:
                 return
+            for line in lines:
+                if not server.command(line):
+                    return
+                sys.stdout.write("done\n")
+                sys.stdout.flush()
         if fuse_fd in readable:
             try:
                 server.answer(os.read(fuse_fd, _MAX_WRITE + 4096))
@@ -186,11 +194,16 @@ class FaultDisk:
         self.path = f"/proc/{self.process.pid}/root{mountpoint}/disk"
 
     def say(self, command: str) -> None:
-        """Change the mode; it holds once the server has read the line (a few milliseconds)."""
+        """Change the mode; it holds from now on.  RuntimeError if the server does not obey."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        time.sleep(0.05)
+        if command == "quit":
+            return
+        readable, _, _ = select.select([self.process.stdout], [], [], _OBEY_SECONDS)
+        if not readable or self.process.stdout.readline() != "done\n":
+            raise RuntimeError(f"faultfs did not obey: {command}")
 
     def kill(self) -> None:
         """Yank it: pending and later requests fail at once; no uevent tells of it."""

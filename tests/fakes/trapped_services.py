@@ -22,7 +22,11 @@ from demo import services
 def set_trap(
     base: Path, verb: str, unit: str, pid: int, number: signal.Signals, *, hold_seconds: float = 0
 ) -> None:
-    """Before the next `verb` of `unit`, process `pid` gets `number`, and the verb that delay."""
+    """Before the next `verb` of `unit`, process `pid` gets `number`, and the verb that delay.
+
+    `let_go` ends the delay before its time.
+    """
+    (base / "go").unlink(missing_ok=True)
     trap = {"verb": verb, "unit": unit, "pid": pid, "number": number, "hold": hold_seconds}
     (base / "trap").write_text(json.dumps(trap))
 
@@ -30,6 +34,11 @@ def set_trap(
 def sprung(base: Path) -> bool:
     """True once the trap was sprung."""
     return not (base / "trap").exists()
+
+
+def let_go(base: Path) -> None:
+    """The verb that a trap holds goes on."""
+    (base / "go").touch()
 
 
 def _spring(base: Path, verb: str, unit: str) -> None:
@@ -41,7 +50,9 @@ def _spring(base: Path, verb: str, unit: str) -> None:
         (base / "trap").unlink()
         if trap["pid"]:
             os.kill(trap["pid"], trap["number"])
-        time.sleep(trap["hold"])
+        until = time.monotonic() + trap["hold"]
+        while time.monotonic() < until and not (base / "go").exists():
+            time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 
 from demo.demo import active, candidate
 from demo.node import FLOOR, DemoNode
+from nodestoraged.api.client import Client
 from tests.fakes.faultfs import fault_disk
 from tests.fakes.node_bench import mounts_at, on_a_node, processes
 
@@ -136,28 +137,31 @@ def test_a_stick_that_dies_in_silence_is_found_and_the_node_falls_back(node: Dem
     assert node.role()["lastActive"] is not None
 
 
-@on_a_node(extra=QUICK, seconds=90)
+@on_a_node(extra=QUICK, seconds=120)
 def test_a_hung_stick_never_delays_an_answer(node: DemoNode) -> None:
     node.until(lambda: node.pods() > 0)
     node.start_daemon()
-    with fault_disk(node.make_stick("blue"), life_seconds=70) as disk:
+    with fault_disk(node.make_stick("blue"), life_seconds=90) as disk:
         stick = node.attach("blue", disk.path)
         node.until(lambda: candidate(node, stick.devnode) is not None)
         node.ctl("enroll", stick.devnode, "--name", "blue")
         node.until(lambda: node.role()["phase"] == "BOUND")
         node.until(lambda: node.pods() > 0)
-        bare = timed(node, "--version")
         time.sleep(1.5)  # a write probe that is under way has a longer deadline
         os.kill(disk.process.pid, signal.SIGSTOP)
         hung = time.monotonic()
         slowest, phases = 0.0, []
-        while time.monotonic() - hung < 14:
-            slowest = max(slowest, timed(node, "status"))
-            phase = node.role()["phase"]
-            if not phases or phases[-1] != phase:
-                phases.append(phase)
+        with Client(str(node.base / "run/io.nodestorage")) as client:
+            while (spent := time.monotonic() - hung) < 14 or ("LOST" not in phases and spent < 40):
+                begun = time.monotonic()
+                (role,) = client.call("GetStatus")["status"]["roles"]
+                slowest = max(slowest, time.monotonic() - begun)
+                if phases[-1:] != [role["phase"]]:
+                    phases.append(role["phase"])
+                time.sleep(0.1)
         disk.kill()
-    assert slowest < bare + 1.0, (slowest, bare)
+    # Of the daemon's own answer: how long a program takes to start says more of the machine.
+    assert slowest < 1.0
     # A probe period and a read deadline of 8 s are over: the loss is shown while it is contained.
     assert phases[:2] == ["BOUND", "LOST"], phases
     node.until(lambda: node.role()["phase"] == "INTERNAL")
@@ -167,9 +171,3 @@ def test_a_hung_stick_never_delays_an_answer(node: DemoNode) -> None:
 def report(text: str) -> None:
     """For who runs with `-s`."""
     sys.stdout.write(f"measured: {text}\n")
-
-
-def timed(node: DemoNode, *words: str) -> float:
-    begun = time.monotonic()
-    node.ctl(*words)
-    return time.monotonic() - begun

@@ -11,7 +11,7 @@ from demo.demo import active, candidate
 from demo.node import DemoNode
 from tests.fakes.node_bench import bind, enroll, mounts_at, on_a_node, processes
 from tests.fakes.oci_archive import write_default_archives
-from tests.fakes.trapped_services import set_trap, sprung
+from tests.fakes.trapped_services import let_go, set_trap, sprung
 
 
 @on_a_node()
@@ -86,8 +86,8 @@ def test_the_fence_keeps_others_from_starting_the_runtime_while_a_switch_runs(
     bind(node)
     green = enroll(node, "green")
     node.until(lambda: "standby" in (candidate(node, green.devnode) or ""))
-    # The stop of containerd is over when the next status is asked; here it takes 1.5 s more.
-    set_trap(node.base, "stop", "containerd", 0, signal.SIGTERM, hold_seconds=1.5)
+    # The stop of containerd is over when the next status is asked; here it waits to be let go.
+    set_trap(node.base, "stop", "containerd", 0, signal.SIGTERM, hold_seconds=20)
     started = node.ctl("switch", "green", "--no-wait")
     node.until(lambda: sprung(node.base))
     assert (node.base / "fence/containerd").exists()
@@ -97,6 +97,7 @@ def test_the_fence_keeps_others_from_starting_the_runtime_while_a_switch_runs(
     node.until(lambda: node.service_pid("containerd") is None)
     node.service("start", "containerd")
     assert node.service_pid("containerd") is None, "the fence let a start through"
+    let_go(node.base)
     node.until(lambda: active(node) == "green" and node.role()["phase"] == "BOUND")
     assert not (node.base / "fence/containerd").exists()
     assert node.service_pid("containerd") not in {None, old}

@@ -100,9 +100,16 @@ def test_four_hung_calls_refuse_the_fifth_and_a_yank_frees_them(
     worker: PrivateWorker, disk: FaultDisk, stick: LoopDevice
 ) -> None:
     disk.say("hang")
-    for _ in range(4):
-        assert reason(worker, "probe_read", 0.1, **stick.args()) == "Hung"
-    assert reason(worker, "probe_read", 0.1, **stick.args()) == "TooManyStuckChildren"
+
+    async def four() -> list[object]:
+        calls = (
+            worker.children.call("probe_read", stick.args(), deadline_seconds=1.0) for _ in range(4)
+        )
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    ends = worker.runner.run(four())
+    assert [end.reason if isinstance(end, StepTimeout) else end for end in ends] == ["Hung"] * 4
+    assert reason(worker, "probe_read", 1.0, **stick.args()) == "TooManyStuckChildren"
     disk.kill()
     until(worker, lambda: worker.children.stuck == 0)
     assert reason(worker, "probe_read", **stick.args()) == "IoError"
@@ -112,7 +119,7 @@ def test_stuck_children_are_counted_beyond_the_death_of_the_warm_process(
     worker: PrivateWorker, disk: FaultDisk, stick: LoopDevice
 ) -> None:
     disk.say("hang")
-    assert reason(worker, "probe_read", 0.1, **stick.args()) == "Hung"
+    assert reason(worker, "probe_read", 1.0, **stick.args()) == "Hung"
     first = process.find(worker.pid)
     assert first is not None
     process.kill(first)
