@@ -1,18 +1,51 @@
-"""Runs the copier on two directories, as the daemon would but without it."""
+"""Runs the copier on two directories, as the daemon would but without it.
+
+`memory_disk` is for tests that judge how long it takes: a copy ends with a flush of its file
+systems, and that of the host's waits for whatever anybody else has written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from nodestoraged import copier
 from nodestoraged.model.copy import DATABASES, NOT_DATA, CopyPass, CopyRequest
+from tests.fakes.loopdev import loop_device, make_image
 
 MAIN = Path(copier.__file__).with_name("__main__.py")
 COMMAND = (sys.executable, "-I", "-S", str(MAIN))
+
+
+@contextlib.contextmanager
+def memory_disk(place: Path) -> Iterator[Path]:
+    """A directory below `place`, which is made, on a disk in memory, for the time of the block.
+
+    It has an ext4, because a tmpfs keeps no attributes of users before Linux 6.6.
+    """
+    place.mkdir()
+    with _mounted(place, "-t", "tmpfs", "copies"):
+        inside = place / "disk"
+        inside.mkdir()
+        # Of large blocks: a link as long as Linux allows has to fit into one.
+        mkfs = ("mkfs.ext4", "-q", "-F", "-b", "4096")
+        image = make_image(place / "image", *mkfs, size_mib=128)
+        with loop_device(image) as device, _mounted(inside, device.devnode):
+            yield inside
+
+
+@contextlib.contextmanager
+def _mounted(place: Path, *words: str) -> Iterator[None]:
+    subprocess.run(["mount", *words, str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def number(path: Path) -> str:

@@ -17,7 +17,7 @@ from nodestoraged.adapters import copier as adapter
 from nodestoraged.adapters.copier import TransientCopier
 from nodestoraged.model.copy import CopyProgress, CopyRequest, CopyResult
 from nodestoraged.model.errors import StepError, StepTimeout
-from tests.fakes import nasty_tree
+from tests.fakes import copies, nasty_tree
 from tests.fakes.copies import request
 from tests.fakes.faultfs import FaultDisk, fault_disk
 from tests.fakes.loopdev import loop_device, make_image
@@ -27,13 +27,19 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return nasty_tree.build(tmp_path / "source")
+def memory(tmp_path: Path) -> Iterator[Path]:
+    with copies.memory_disk(tmp_path / "memory") as place:
+        yield place
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "target"
+def source(memory: Path) -> Path:
+    return nasty_tree.build(memory / "source")
+
+
+@pytest.fixture
+def target(memory: Path) -> Path:
+    path = memory / "target"
     path.mkdir()
     return path
 
@@ -94,7 +100,7 @@ def test_an_abort_ends_the_process_and_a_later_pass_goes_on(source: Path, target
     with pytest.raises(StepError) as caught:
         copy(request(source, target, "warm", bytes_per_second=MIB), abort_after=1.0)
     assert caught.value.reason == "Aborted"
-    assert time.monotonic() - begin < 2.5
+    assert time.monotonic() - begin < 6
     assert copiers_of(target) == []
     copy(request(source, target, "final"))
     assert nasty_tree.differences(source, target) == ""
@@ -127,14 +133,12 @@ def test_cancelling_the_task_ends_the_process(source: Path, target: Path):
 
 
 def test_a_copier_that_nobody_listens_to_ends(source: Path, target: Path):
-    from tests.fakes import copies
-
     big(source, 8)
     process = copies.start(source, target, "warm", bytes_per_second=MIB)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(4) != 0
+    assert process.wait(20) != 0
 
 
 def test_a_copier_that_dies_without_an_answer_is_told_of(source: Path, target: Path):
@@ -182,19 +186,24 @@ def test_a_disk_that_fills_up_in_the_middle_says_so_and_serves_again(
 ):
     big(source, 12)
     image = make_image(tmp_path / "stick", *EXT4, size_mib=64)
+    moving = asyncio.Event()
+
+    def report(progress: CopyProgress) -> None:
+        if progress.bytes_done > 0:
+            moving.set()
+
     with loop_device(image) as device, mounted(device.devnode, target):
         wish = request(source, target, "final", bytes_per_second=6 * MIB)
 
         async def main() -> None:
-            task = asyncio.create_task(
-                TransientCopier(systemd=False).copy(
-                    wish, report=lambda _: None, cancelled=lambda: False
-                )
-            )
-            await asyncio.sleep(0.7)
-            with contextlib.suppress(OSError), (target / "hog").open("wb") as hog:
-                while True:
-                    hog.write(bytes(MIB))
+            copier = TransientCopier(systemd=False)
+            task = asyncio.create_task(copier.copy(wish, report=report, cancelled=lambda: False))
+            async with asyncio.timeout(20):
+                await moving.wait()
+            # Taken without a byte being written: the copy would be over before a slow write is.
+            with (target / "hog").open("wb") as hog, contextlib.suppress(OSError):
+                for number in range(64):
+                    os.posix_fallocate(hog.fileno(), number * MIB, MIB)
             await task
 
         with pytest.raises(StepError) as caught:
