@@ -232,21 +232,25 @@ def test_a_runtime_that_appears_is_polled_for_many_times_a_second(socket_path: P
 
 
 def test_a_cancelled_wait_stops_polling_in_the_child(socket_path: Path) -> None:
-    async def cancel(session: RuntimeSession) -> tuple[int, int]:
+    async def cancel(session: RuntimeSession) -> int:
         waiting = asyncio.create_task(session.await_image_fs(60))
         await asked(fake)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.sleep(0.5)
-        before = fake.called("ImageFsInfo")
-        await asyncio.sleep(0.3)
-        return before, fake.called("ImageFsInfo")
+        async with asyncio.timeout(20):
+            return await at_rest(fake)
 
     with FakeCri(socket_path, Behaviour(without_image_fs_calls=10**6)) as fake:
-        before, after = ask(socket_path, cancel)
+        assert ask(socket_path, cancel) > 0
 
-    assert before > 0
-    assert after == before
+
+async def at_rest(fake: FakeCri) -> int:
+    """How often the image file system was asked for, once that has not changed for 0.5 s."""
+    before = -1
+    while before != (now := fake.called("ImageFsInfo")):
+        before = now
+        await asyncio.sleep(0.5)
+    return now
 
 
 def test_a_runtime_that_came_back_is_answered_by_the_same_session(socket_path: Path) -> None:
@@ -323,14 +327,14 @@ def test_a_stubborn_sandbox_is_named_with_its_cause_at_the_deadline(socket_path:
     assert result.sandboxes_removed == 1
     assert [(pod.id, pod.name) for pod in result.left] == [("s1", "pod1")]
     assert "failed to forcibly stop sandbox" in result.left[0].cause
-    assert result.took_seconds < 4
+    assert result.took_seconds < 6  # it gave up at its deadline, and not much later
 
 
 def test_a_runtime_that_hangs_leaves_its_pods_named(socket_path: Path) -> None:
     behaviour = Behaviour(pods=pods(2), hanging=frozenset({"StopPodSandbox"}))
     with FakeCri(socket_path, behaviour) as fake:
         result = ask(
-            socket_path, lambda session: session.stop_pods(grace_seconds=0, deadline_seconds=1)
+            socket_path, lambda session: session.stop_pods(grace_seconds=0, deadline_seconds=4)
         )
         fake.released.set()
 
