@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -153,7 +154,7 @@ def test_a_container_that_ignores_sigterm_gets_its_whole_grace_and_no_more(
     pod = kubelet_standin.Pod("deaf", "default", "uid-deaf", (container,))
     kubelet = kubelet_standin.Cri(f"unix://{containerd.socket_path}")
     kubelet_standin.PodWorker(kubelet, pod, "", 0).reconcile()
-    time.sleep(0.5)  # until the shell has set its trap
+    until(lambda: any(ignores_sigterm(pid) for pid in tasks(containerd)))
 
     result = ask(
         containerd, lambda session: session.stop_pods(grace_seconds=2, deadline_seconds=20)
@@ -161,7 +162,26 @@ def test_a_container_that_ignores_sigterm_gets_its_whole_grace_and_no_more(
 
     assert (result.containers_stopped, result.sandboxes_removed, result.left) == (1, 1, ())
     assert 1.9 < result.took_seconds < 10
-    assert containerd.shims() == ()
+    until(lambda: containerd.shims() == ())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def tasks(containerd: PrivateContainerd) -> list[int]:
+    """The first process of each sandbox and container."""
+    lines = containerd.ctr("-n", "k8s.io", "tasks", "ls").stdout.splitlines()[1:]
+    return [int(line.split()[1]) for line in lines]
+
+
+def ignores_sigterm(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    ignored = next(line.split()[1] for line in lines if line.startswith("SigIgn:"))
+    return bool(int(ignored, 16) >> signal.SIGTERM - 1 & 1)
 
 
 def test_the_sandbox_image_comes_back_on_an_empty_root(

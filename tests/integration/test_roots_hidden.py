@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nodestoraged.adapters.roots import WorkerRoots
-from nodestoraged.linux import mountinfo
+from nodestoraged.linux import mountinfo, process
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.hidden import HiddenRoot, Removed
 from tests.fakes.private_worker import PrivateWorker, private_worker
@@ -355,7 +356,11 @@ def test_reclaim_ends_when_the_mount_goes_because_the_directory_is_the_root_then
         asking = asyncio.create_task(node.roots.reclaim(str(node.root), deadline_seconds=60))
         while len(list(node.root.iterdir())) == 60:  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.005)
+        (child,) = process.descendants(process.table(), [node.worker.pid])
+        # It waits for the umount, which is slow to start on a busy machine.
+        os.kill(child.pid, signal.SIGSTOP)
         await asyncio.to_thread(node.inside, "umount", "-l", str(node.root))
+        os.kill(child.pid, signal.SIGCONT)
         await asking
 
     with pytest.raises(StepError) as caught:

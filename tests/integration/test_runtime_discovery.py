@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -121,6 +122,12 @@ def test_a_running_k3s_is_found_though_it_hides_its_arguments(base: Path) -> Non
 
 
 def test_a_discovery_takes_no_time_to_speak_of() -> None:
-    began = time.monotonic()
+    began, spent_before = time.monotonic(), spent_seconds()
     discover(RoleConfig(name="r"))
-    assert time.monotonic() - began < 1
+    assert spent_seconds() - spent_before < 1
+    assert time.monotonic() - began < 10, "it waited for something"
+
+
+def spent_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
