@@ -1,14 +1,21 @@
 """What to do next: one question after the other, the first that answers wins.
 
-    nothing may change            Keep
+    the system goes down          Keep
+    the way back failed           Keep, until a person clears it
+    not the host's namespace      Attention: nothing that is mounted here is seen
+    the grace runs                Swap to a stick that came in, else wait it out; once it is over
+                                  the first possible fallback, else stopped (`core.loss`)
     the slot is dead              Contain: stop what ran from it, now
-    the grace runs                Swap to a stick that came in, else wait it out
-    the grace is over             the first possible fallback, else stopped
     no runtime here               Wait
+    a foreign mount on the root   Attention: it is left alone
     the active stick was ejected  Move away from it
+    a powerwash was asked for     PowerWash
     a wish                        Move to it
     the collision policy          Move to its choice, or Keep, or ask
-    units are owed                Move onto the root that serves, so that they run again
+    units are owed                Move onto the root that serves, so that they run again; asked
+                                  last, and only if nothing else moves
+
+Whatever came out, a stick that nobody named waits until its insertion has settled.
 
 Pure: no clock but `observation.now`, no order of events but `inserted`.
 """
@@ -17,10 +24,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nodestoraged.core import carryover, policy
+from nodestoraged.core import carryover, loss, policy
 from nodestoraged.core.select import may_interrupt
 from nodestoraged.model.candidate import Candidate, Verdict
-from nodestoraged.model.config import Collision, DataPolicy, Fallback, RoleConfig
+from nodestoraged.model.config import Collision, DataPolicy, RoleConfig
 from nodestoraged.model.decision import (
     Attention,
     Contain,
@@ -32,7 +39,7 @@ from nodestoraged.model.decision import (
     Wait,
 )
 from nodestoraged.model.observation import Observation
-from nodestoraged.model.operation import Operation, OperationKind, RootRef, Stage
+from nodestoraged.model.operation import OperationKind, Stage
 from nodestoraged.model.reason import Reason
 
 Candidates = tuple[Candidate, ...]
@@ -68,18 +75,21 @@ def _decide(observation: Observation, candidates: Candidates, role: RoleConfig) 
             hint="nodestoragectl doctor",
         )
     if entry is not None and entry.stage is Stage.GRACE:
-        return _in_grace(observation, candidates, role, entry)
+        return loss.in_grace(observation, candidates, role, entry)
     if observation.serving().dead:
-        return Contain(lost=_lost(observation), reason=_loss_reason(observation))
+        return Contain(lost=loss.lost(observation), reason=loss.reason(observation))
     if not observation.runtime_installed:
         return Wait(reason=Reason.RUNTIME_NOT_INSTALLED)
     if observation.serving().foreign:
         return _foreign(observation)
-    ejected = _ejected(observation, candidates, role)
-    if ejected is not None:
-        return ejected
+    asked = _ejected(observation, candidates, role) or _wash(observation, candidates)
+    if asked is not None:
+        return asked
     decision = _by_wish(observation, candidates, role)
-    return _owing(observation, candidates) or decision if _rests(decision) else decision
+    owing = _owing(observation, candidates)
+    if owing is not None and isinstance(decision, Keep | Attention):
+        return owing
+    return decision
 
 
 def _foreign(observation: Observation) -> Attention:
@@ -99,11 +109,7 @@ def _foreign(observation: Observation) -> Attention:
     )
 
 
-def _rests(decision: Decision) -> bool:
-    return isinstance(decision, Keep | Attention)
-
-
-def _owing(observation: Observation, candidates: Candidates) -> Decision | None:
+def _owing(observation: Observation, candidates: Candidates) -> Move | None:
     """The root that serves is the right one, but what ran before does not run from it yet."""
     active = next((c for c in candidates if c.verdict is Verdict.ACTIVE), None)
     permitted = active.trusted if active else not observation.intent.stopped
@@ -113,7 +119,7 @@ def _owing(observation: Observation, candidates: Candidates) -> Decision | None:
     return Move(kind=kind, target=active, automatic=False, reason=Reason.UNITS_OWED)
 
 
-def _ejected(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision | None:
+def _ejected(observation: Observation, candidates: Candidates, role: RoleConfig) -> Move | None:
     """The active stick was ejected: to the wished root, else to the first possible fallback."""
     active = observation.serving().device
     if active is None or not observation.marked(observation.intent.ejected, active.incarnation):
@@ -124,11 +130,10 @@ def _ejected(observation: Observation, candidates: Candidates, role: RoleConfig)
     if wished is not None or (wish is not None and wish.identity is None):
         target = wished
     else:
-        places = [p for p in role.fallback if p is Fallback.INTERNAL or standby]
-        if not places:
+        takers = loss.takers(standby, role, observation)
+        if not takers:
             return None
-        to_standby = places[0] is Fallback.STANDBY
-        target = policy.choose(standby, role, observation) if to_standby else None
+        target = takers[0]
     return Move(
         kind=OperationKind.EJECT,
         target=target,
@@ -138,64 +143,7 @@ def _ejected(observation: Observation, candidates: Candidates, role: RoleConfig)
     )
 
 
-def _in_grace(
-    observation: Observation, candidates: Candidates, role: RoleConfig, entry: Operation
-) -> Decision:
-    wish = observation.intent.wish
-    if wish is not None and wish.identity is None and None in observation.permitted:
-        return Move(
-            kind=OperationKind.FAILOVER, target=None, automatic=False, reason=Reason.WISH_INTERNAL
-        )
-    standby = [c for c in candidates if c.verdict is Verdict.STANDBY]
-    named = [
-        c
-        for c in standby
-        if policy.wished(c, observation) and c.device.incarnation in observation.permitted
-    ]
-    back = [c for c in standby if _is_back(c, entry)]
-    newcomers = [c for c in standby if c.device.inserted > entry.insertions]
-    for group in (named, back, newcomers):
-        best = policy.choose(group, role, observation)
-        if best is not None:
-            return Move(
-                kind=OperationKind.SWAP,
-                target=best,
-                automatic=group is not named,
-                reason=Reason.STICK_LOST,
-            )
-    if entry.grace_until is not None and observation.now < entry.grace_until:
-        return Wait(reason=Reason.STICK_LOST, until=entry.grace_until)
-    return _fall_back(observation, standby, role)
-
-
-def _fall_back(observation: Observation, standby: list[Candidate], role: RoleConfig) -> Decision:
-    for place in role.fallback:
-        best = policy.choose(standby, role, observation)
-        if place is Fallback.STANDBY and best is not None:
-            return Move(
-                kind=OperationKind.FAILOVER, target=best, automatic=True, reason=Reason.STICK_LOST
-            )
-        if place is Fallback.INTERNAL:
-            return Move(
-                kind=OperationKind.FAILOVER, target=None, automatic=True, reason=Reason.STICK_LOST
-            )
-    return KeepStopped()
-
-
-def _is_back(candidate: Candidate, entry: Operation) -> bool:
-    """The lost stick itself, put in again."""
-    lost = entry.source
-    return (
-        lost.identity is not None
-        and lost.identity.matches(candidate.device)
-        and lost.incarnation != candidate.device.incarnation
-    )
-
-
 def _by_wish(observation: Observation, candidates: Candidates, role: RoleConfig) -> Decision:
-    wash = _wash(observation, candidates)
-    if wash is not None:
-        return wash
     wish = observation.intent.wish
     serving = observation.serving()
     if wish is None:
@@ -305,20 +253,3 @@ def _resting_reason(observation: Observation, candidates: Candidates) -> Reason:
         return Reason.WISH_INTERNAL
     running = any(Reason.RUNTIME_RUNNING in c.reasons for c in candidates)
     return Reason.RUNTIME_RUNNING if running else Reason.NO_STICK
-
-
-def _lost(observation: Observation) -> RootRef:
-    serving = observation.serving()
-    stick = observation.registry.matching(serving.device) if serving.device else None
-    identity = observation.intent.last_active
-    if serving.device is not None and serving.device.uuid is not None:
-        identity = stick.identity if stick else serving.device.identity()
-    name = stick.name if stick else observation.intent.last_active_name
-    incarnation = serving.device.incarnation if serving.device else None
-    return RootRef(identity=identity, name=name or "the stick", incarnation=incarnation)
-
-
-def _loss_reason(observation: Observation) -> Reason:
-    device = observation.serving().device
-    setback = observation.setback(device.incarnation) if device else None
-    return setback.reason if setback else Reason.STICK_LOST
