@@ -103,12 +103,11 @@ class Preparer:
         quality: Quality | None,
     ) -> None:
         """The manifest says what will be on it, and that it is not there yet."""
-        origin = request.origin or EMPTY
         made = manifests.fresh(
             self._ports.sticks.new_id(),
             self._workbench.here(),
-            origin=origin,
-            complete=origin == EMPTY,
+            origin=request.origin,
+            complete=request.origin == EMPTY,
         )
         async with errand.step("the manifest is written"):
             await self._workbench.write(device, place, replace(made, quality=quality))
@@ -120,11 +119,10 @@ class Preparer:
         place: str,
         request: PrepareRequest,
     ) -> None:
-        origin = request.origin or EMPTY
-        if origin == EMPTY:
+        if request.origin == EMPTY:
             return
-        live = origin == ACTIVE
-        source = self._memory.profile.root if live else origin
+        live = request.origin == ACTIVE
+        source = self._memory.profile.root if live else request.origin
         stage = CopyPass.WARM if live else CopyPass.FINAL
         async with errand.step(f"{source} is copied"):
             await self._copy(errand, device, place, source, stage, request.bytes_per_second)

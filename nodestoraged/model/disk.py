@@ -75,8 +75,7 @@ class Part:
 class PrepareRequest:
     """`prepare` with its options.
 
-    `serial` is what was typed to confirm `wipe`.  `origin` is `empty`, `active` or a path;
-    None takes `active` when something serves, else `empty`.
+    `serial` is what was typed to confirm `wipe`.  `origin` is `empty`, `active` or a path.
     """
 
     stick: str
@@ -86,7 +85,7 @@ class PrepareRequest:
     whole_disk: bool = False
     fstype: str = "ext4"
     label: str | None = None
-    origin: str | None = None
+    origin: str = "empty"
     check: bool = False
     bytes_per_second: int | None = None
 

@@ -63,8 +63,8 @@ class Observation:
     """Everything that was read, at `now` (boot-time seconds) of `boot_id`.
 
     `gone` are the numbers of mounted devices that sysfs no longer has.  `entry` is the open
-    operation of the journal.  `runtime_installed` is false where no unit and no socket of
-    the profile exists.  `permitted` are the insertions (None: the internal directory) for
+    operation of the journal.  `runtime_installed` is false where none of the profile's
+    runtime units exists.  `permitted` are the insertions (None: the internal directory) for
     which a verb, said in this daemon's life, allows a running runtime to be stopped.  Until
     `settling_until` more devices may follow an insertion, so no stick is chosen by itself.
     `release_seconds` is how long a stick that is ejected may take to lose its last user.
