@@ -17,6 +17,7 @@ from nodestoraged.engine.executor import Executor
 from nodestoraged.engine.inspector import Inspector
 from nodestoraged.engine.mover import Mover
 from nodestoraged.engine.observer import Memory
+from nodestoraged.engine.workbench import tidy
 from nodestoraged.model.candidate import Candidate
 from nodestoraged.model.config import DataPolicy, Fallback, RoleConfig, Trust
 from nodestoraged.model.decision import Contain, Decision, Move, Wait
@@ -31,7 +32,6 @@ from nodestoraged.ports import Ports
 #: More sticks than this are not tried one after the other in one boot.
 STICKS_MAX = 8
 BOOT_POLL_SECONDS = 0.25
-TIDY_SECONDS = 20.0
 READING_SECONDS = 10.0
 WASH_SECONDS = 1800.0
 
@@ -98,16 +98,8 @@ class Boot:
     async def _tidy(self) -> None:
         """No copy of an earlier daemon runs, and nothing is mounted where it put sticks aside."""
         await self._ports.copier.stop_leftovers()
-        table = self._ports.mounts.read()
         for place in (self._memory.aside, self._memory.workbench):
-            mount = table.at(place)
-            if mount is None:
-                continue
-            dead = not self._ports.devices.exists(mount.number)
-            try:
-                await self._ports.disks.unmount(place, dead=dead, deadline_seconds=TIDY_SECONDS)
-            except StepError as error:
-                self._ports.log.event("tidy-failed", f"{place}: {error.message}")
+            await tidy(self._ports, place)
 
     async def after_ready(self) -> None:
         """What had to wait for READY: the proof of a boot's root, or an open entry's recovery."""

@@ -12,6 +12,7 @@ from typing import assert_never
 from nodestoraged.core import manifests
 from nodestoraged.core.sizes import size
 from nodestoraged.engine.observer import Memory
+from nodestoraged.engine.workbench import take_off
 from nodestoraged.model import datasteps as steps
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.copy import CopyPass, CopyProgress, CopyRequest, CopyResult
@@ -149,20 +150,15 @@ class Carrier:
         return f"generation {manifest.generation}"
 
     async def _unmount_aside(self, step: steps.UnmountAside) -> str:
-        aside = self._memory.aside
-        mount = self._ports.mounts.read().at(aside)
-        if mount is None:
-            return "was not there"
-        dead = not self._ports.devices.exists(mount.number)
         try:
-            await self._ports.disks.unmount(
-                aside, dead=dead, deadline_seconds=step.deadline_seconds
+            was_there = await take_off(
+                self._ports, self._memory.aside, deadline_seconds=step.deadline_seconds
             )
         except StepError as error:
             if step.fatal:
                 raise
             return f"still there, ignored: {error.message}"
-        return "unmounted"
+        return "unmounted" if was_there else "was not there"
 
     def _new_id(self) -> str:
         return self._ports.sticks.new_id()

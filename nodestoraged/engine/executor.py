@@ -70,6 +70,10 @@ class Executor:
         self._publish(operation)
         return operation
 
+    def current(self, operation: Operation) -> Operation:
+        """The operation with the step that failed, as the journal has it."""
+        return self._ports.journal.open_operation(operation.role) or operation
+
     def close(
         self, operation: Operation, result: Result, error: StepError | None = None
     ) -> Operation:

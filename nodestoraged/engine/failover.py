@@ -104,7 +104,7 @@ class Failover:
             operation = await self._executor.run(operation, planner.plan_settle(observation, goal))
         except StepError as error:
             await self._ports.runtime.close()
-            current = self._current(operation)
+            current = self._executor.current(operation)
             self._intents.held(current, self._executor.failed, error)
             self._intents.gave_up(current)
             if goal.device is None:
@@ -183,15 +183,11 @@ class Failover:
             try:
                 operation = await self._executor.run(operation, Plan(steps=(step,)), undoing=True)
             except StepError as error:
-                operation, last = self._current(operation), error
+                operation, last = self._executor.current(operation), error
                 self._intents.held(operation, step, error)
                 if isinstance(step, steps.StopUnits):
                     break
         return operation, last
-
-    def _current(self, operation: Operation) -> Operation:
-        """The operation with the step that failed, as the journal has it."""
-        return self._ports.journal.open_operation(self._role.name) or operation
 
 
 def _contained(observation: Observation) -> bool:

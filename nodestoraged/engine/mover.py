@@ -150,7 +150,7 @@ class Mover:
         try:
             return await self._executor.run(operation, plan)
         except StepError as error:
-            return self._executor.close(self._current(operation), Result.FAILED, error)
+            return self._executor.close(self._executor.current(operation), Result.FAILED, error)
 
     async def after_boot(
         self, operation: Operation, observation: Observation, washing: Wash | None
@@ -170,7 +170,7 @@ class Mover:
         except StepError as error:
             # The boot goes on whatever we find; the next pass says what is wrong with it.
             operation = replace(
-                self._current(operation), reason=error.reason, message=error.message
+                self._executor.current(operation), reason=error.reason, message=error.message
             )
         return self._executor.close(operation, Result.DONE)
 
@@ -250,7 +250,7 @@ class Mover:
 
         Before READY nothing `starts`.
         """
-        current = self._current(operation)
+        current = self._executor.current(operation)
         self.intents.held(operation, self._executor.failed, error)
         self.intents.gave_up(operation)
         if operation.aside:
@@ -295,7 +295,7 @@ class Mover:
             try:
                 current = await self._run(current, plan, undoing=True)
             except StepError as found:
-                second, current = found, self._current(current)
+                second, current = found, self._executor.current(current)
                 self.intents.held(current, self._executor.failed, found)
             else:
                 return self._executor.close(current, result, error)
@@ -312,10 +312,6 @@ class Mover:
             # It may hang with the runtime; another one is asked on the way back.
             await self._ports.runtime.close()
             raise
-
-    def _current(self, operation: Operation) -> Operation:
-        """The operation with the step that failed, as the journal has it."""
-        return self._ports.journal.open_operation(self._role.name) or operation
 
     def _new(
         self, observation: Observation, decision: Move, source: RootRef, goal: Goal

@@ -114,16 +114,7 @@ class Workbench:
 
     async def tidy(self) -> None:
         """Nothing is mounted on the workbench; what cannot be taken away is tried again."""
-        mount = self._ports.mounts.read().at(self._memory.workbench)
-        if mount is None:
-            return
-        dead = not self._ports.devices.exists(mount.number)
-        try:
-            await self._ports.disks.unmount(
-                self._memory.workbench, dead=dead, deadline_seconds=TIDY_SECONDS
-            )
-        except StepError as error:
-            self._ports.log.event("tidy-failed", error.message, reason=error.reason)
+        await tidy(self._ports, self._memory.workbench)
 
     def here(self) -> manifests.Here:
         """This node and role, now."""
@@ -170,12 +161,31 @@ class Aside:
         await self._unmount()
 
     async def _unmount(self) -> None:
-        if self._ports.mounts.read().at(self._memory.workbench) is None:
-            return
-        dead = not self._ports.devices.alive(self._device.incarnation)
-        try:
-            await self._ports.disks.unmount(
-                self._memory.workbench, dead=dead, deadline_seconds=MOUNT_SECONDS
-            )
-        except StepError as error:
-            self._ports.log.event("tidy-failed", error.message, reason=error.reason)
+        # Its number may be another's by now.
+        gone = not self._ports.devices.alive(self._device.incarnation)
+        await tidy(self._ports, self._memory.workbench, gone=gone, deadline_seconds=MOUNT_SECONDS)
+
+
+async def take_off(
+    ports: Ports, place: str, *, gone: bool = False, deadline_seconds: float
+) -> bool:
+    """Nothing is mounted at `place`; True if something was.  `gone`: its stick is known to be.
+
+    Raises `StepError` if it cannot be taken off.
+    """
+    mount = ports.mounts.read().at(place)
+    if mount is None:
+        return False
+    dead = gone or not ports.devices.exists(mount.number)
+    await ports.disks.unmount(place, dead=dead, deadline_seconds=deadline_seconds)
+    return True
+
+
+async def tidy(
+    ports: Ports, place: str, *, gone: bool = False, deadline_seconds: float = TIDY_SECONDS
+) -> None:
+    """As `take_off`; what cannot be taken off is said, and is tried again another time."""
+    try:
+        await take_off(ports, place, gone=gone, deadline_seconds=deadline_seconds)
+    except StepError as error:
+        ports.log.event("tidy-failed", f"{place}: {error.message}", reason=error.reason)
