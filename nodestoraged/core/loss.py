@@ -13,6 +13,7 @@ Pure, as `core.decide` is, which asks it.
 from __future__ import annotations
 
 from nodestoraged.core import policy
+from nodestoraged.core.sections import source_of
 from nodestoraged.model.candidate import Candidate, Verdict
 from nodestoraged.model.config import Fallback, RoleConfig
 from nodestoraged.model.decision import Decision, KeepStopped, Move, Wait
@@ -23,14 +24,14 @@ from nodestoraged.model.reason import Reason
 
 def lost(observation: Observation) -> RootRef:
     """The root that is gone, named as well as can be without its device."""
-    serving = observation.serving()
-    stick = observation.registry.matching(serving.device) if serving.device else None
-    identity = observation.intent.last_active
-    if serving.device is not None and serving.device.uuid is not None:
-        identity = stick.identity if stick else serving.device.identity()
-    name = stick.name if stick else observation.intent.last_active_name
-    incarnation = serving.device.incarnation if serving.device else None
-    return RootRef(identity=identity, name=name or "the stick", incarnation=incarnation)
+    device, intent = observation.serving().device, observation.intent
+    if device is not None and device.uuid is not None:
+        return source_of(observation)
+    return RootRef(
+        identity=intent.last_active,
+        name=intent.last_active_name or "the stick",
+        incarnation=device.incarnation if device else None,
+    )
 
 
 def reason(observation: Observation) -> Reason:

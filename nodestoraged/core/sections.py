@@ -89,10 +89,9 @@ def source_of(observation: Observation) -> RootRef:
         return NO_ROOT
     if device is None or device.uuid is None:
         return INTERNAL_ROOT
-    stick = observation.registry.matching(device)
     return RootRef(
-        identity=stick.identity if stick else device.identity(),
-        name=stick.name if stick else device.devnode.removeprefix("/dev/"),
+        identity=observation.registry.identity_of(device),
+        name=observation.registry.name_of(device),
         incarnation=device.incarnation,
     )
 
@@ -159,8 +158,8 @@ def tidy(observation: Observation) -> tuple[Step, ...]:
     if mount is None:
         return ()
     device = observation.device_of(mount)
-    stick = observation.registry.matching(device) if device else None
-    name = stick.name if stick else mount.source.removeprefix("/dev/")
+    known = observation.registry.name_of(device) if device else None
+    name = known or mount.source.removeprefix("/dev/")
     return (datasteps.UnmountAside(name=name, fatal=False),)
 
 

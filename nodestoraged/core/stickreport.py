@@ -38,8 +38,7 @@ def active(view: View) -> Json | None:
     serving = view.observation.serving()
     if serving.device is None or serving.dead:
         return None
-    stick = view.observation.registry.matching(serving.device)
-    name = stick.name if stick else serving.device.devnode.removeprefix("/dev/")
+    name = view.observation.registry.name_of(serving.device)
     proof = view.proof
     told = _told(serving.device, view)
     if proof is not None:

@@ -185,8 +185,7 @@ class Boot:
         if wash.boot_id is not None:
             return None  # it was for a boot that is over
         device = observation.serving().device
-        stick = observation.registry.matching(device) if device else None
-        serving = stick.identity if stick else device.identity() if device else None
+        serving = observation.registry.identity_of(device) if device else None
         if wash.identity != serving:
             self._ports.log.event("powerwash", "the root that was to be washed does not serve")
             return None

@@ -297,11 +297,9 @@ class Reconciler:
         device = observation.serving().device
         if device is None or device.uuid is None or observation.serving().dead:
             return
-        stick = observation.registry.matching(device)
-        identity = stick.identity if stick else device.identity()
-        name = stick.name if stick else device.devnode.removeprefix("/dev/")
-        self.mover.intents.serves(identity, name)
-        manifest = observation.manifest(device.incarnation)
+        registry = observation.registry
+        self.mover.intents.serves(registry.identity_of(device), registry.name_of(device))
+        stick, manifest = registry.matching(device), observation.manifest(device.incarnation)
         if stick is not None and manifest is not None and manifest.complete:
             self.mover.intents.served(stick, manifest)
 

@@ -61,9 +61,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """What people call it: its enrolled name, else the kernel's."""
-        if self.stick is not None:
-            return self.stick.name
-        return self.device.directory or self.device.devnode.removeprefix("/dev/")
+        return self.stick.name if self.stick else self.device.name
 
     def ref(self) -> RootRef:
         """The root that this candidate would be; it carries a UUID."""

@@ -103,6 +103,11 @@ class BlockDevice:
             return None
         return f"{self.usb_id}:{self.serial}" if self.usb_id else self.serial
 
+    @property
+    def name(self) -> str:
+        """What it is called where nobody has given it a name: its directory, else the kernel's."""
+        return self.directory or self.devnode.removeprefix("/dev/")
+
     def identity(self) -> Identity:
         """What `enroll` stores; the device must carry a UUID."""
         assert self.uuid is not None

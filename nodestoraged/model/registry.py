@@ -41,6 +41,16 @@ class Registry:
         exact = [stick for stick in found if stick.identity.serial == device.hardware]
         return next(iter(exact or found), None)
 
+    def identity_of(self, device: BlockDevice) -> Identity:
+        """What a device is known by: as it was enrolled, else its own; it carries a UUID."""
+        stick = self.matching(device)
+        return stick.identity if stick else device.identity()
+
+    def name_of(self, device: BlockDevice) -> str:
+        """What people call a device: its enrolled name, else the kernel's."""
+        stick = self.matching(device)
+        return stick.name if stick else device.name
+
     def named(self, name: str) -> Stick | None:
         """The stick of that name, or None."""
         return next((stick for stick in self.sticks if stick.name == name), None)
