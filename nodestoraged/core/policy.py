@@ -14,7 +14,7 @@ from dataclasses import replace
 from nodestoraged.model.candidate import Candidate, Verdict
 from nodestoraged.model.config import Collision, RoleConfig
 from nodestoraged.model.device import BlockDevice
-from nodestoraged.model.observation import Observation, Serving
+from nodestoraged.model.observation import Observation
 from nodestoraged.model.reason import Reason
 
 #: Orders after every enrolment.
@@ -32,10 +32,7 @@ def choose(
 
 
 def stand_aside(
-    candidates: Sequence[Candidate],
-    role: RoleConfig,
-    observation: Observation,
-    serving: Serving,
+    candidates: Sequence[Candidate], role: RoleConfig, observation: Observation
 ) -> list[Candidate]:
     """The candidates, those that wait only because of the others marked `Collision`.
 

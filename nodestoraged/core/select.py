@@ -47,11 +47,10 @@ def select(observation: Observation, role: RoleConfig) -> tuple[Candidate, ...]:
     A device whose enrolment or label went away while it serves stays in the list: what the
     mount table says is true, whatever the configuration says now.
     """
-    serving = observation.serving()
     claimants = _claimants(observation, role)
     clones = _clones(claimants, observation)
     judged = [_judge(device, observation, role, device in clones) for device in claimants]
-    settled = policy.stand_aside(judged, role, observation, serving)
+    settled = policy.stand_aside(judged, role, observation)
     return tuple(sorted(settled, key=lambda c: (_DISPLAY_ORDER.index(c.verdict), c.device.devnode)))
 
 

@@ -89,7 +89,6 @@ FAILURES: dict[str, str] = {
     "RuntimeRefused": "The runtime refused the call; the message is its own.",
     "RuntimeStarted": "Somebody started the runtime in the middle of a move.",
     "RuntimeTimeout": "The runtime did not answer in time.",
-    "RuntimeUnavailable": "Nothing answers on the runtime's socket.",
     "SandboxImageNotLoaded": "The archived image could not be imported into the new root.",
     "SandboxImageNotSaved": "The present sandbox image could not be exported; nothing was stopped.",
     "SocketMissing": "The runtime's socket does not exist: it does not run, or is just starting.",

@@ -59,7 +59,6 @@ class Reason(StrEnum):
     OPERATION_RUNNING = "OperationRunning"
     NO_PERMITTED_ROOT = "NoPermittedRoot"
     ROLLBACK_FAILED = "RollbackFailed"
-    ROLLED_BACK = "RolledBack"
     UNITS_OWED = "UnitsOwed"
     WASH_ASKED = "WashAsked"
     # conditions and attention
@@ -135,7 +134,6 @@ MEANINGS: dict[Reason, str] = {
     Reason.OPERATION_RUNNING: "An operation moves the root.",
     Reason.NO_PERMITTED_ROOT: "No permitted root is left; the runtime is kept stopped.",
     Reason.ROLLBACK_FAILED: "An operation failed and so did the way back.",
-    Reason.ROLLED_BACK: "An operation failed; what served before serves again.",
     Reason.WASH_ASKED: "A powerwash was asked for.",
     Reason.DATABASE_CORRUPT: "The runtime's metadata database is damaged; it cannot start from it.",
     Reason.FALLBACK_FULL: "Should the stick be lost, the internal disk has no room for its images.",

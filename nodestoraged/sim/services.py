@@ -146,7 +146,7 @@ class SimRuntime:
         self._asked()
         with world.effect("prove"):
             if not world.runtime_answers:
-                raise StepError("RuntimeUnavailable", "nothing answers")
+                raise StepError("SocketStale", "nothing answers")
             medium = world.medium_of(world.root_number)
             dead = bool(world.root_mounts) and (medium is None or medium.dead)
         if dead:
