@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nodestoraged.model.errors import StepError, StepTimeout
+from nodestoraged.sim import invariants
 
 if TYPE_CHECKING:
     from nodestoraged.sim.world import World
@@ -33,10 +34,6 @@ ON_DISK = frozenset(
         "sift",
     }
 )
-
-
-class Violation(AssertionError):  # noqa: N818 - named for what it is
-    """An invariant of the design is broken: the test must fail, nothing of ours catches it."""
 
 
 class PowerCut(BaseException):
@@ -90,7 +87,7 @@ class Effect:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            self._world.check()
+            invariants.check(self._world)
             self._edge("after")
             if self._fault == "late":
                 self._world.now += HANG_SECONDS
@@ -125,7 +122,7 @@ class Effect:
                 world.units[name].job_queued = True  # ordered after us: it waits for READY
             case "start":
                 world.start_unit(name)
-                world.check()
+                invariants.check(world)
             case "stop":
                 world.stop_unit(name)
             case "term":

@@ -8,6 +8,9 @@ from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.manifest import Manifest
 from nodestoraged.model.runtime import UnitState
 
+#: What manifests call this node.
+NODE = "node-here"
+
 
 @dataclass(slots=True, kw_only=True)
 class Medium:

@@ -1,8 +1,6 @@
-"""What the simulated node is made of, and what must never happen to it.
+"""What the simulated node is made of: sticks, mounts, services, and the clock.
 
-The world asserts what a kernel would not: a root that is swapped under a live runtime, a
-second mount on the root, a touch of a stick that nobody trusted.  A broken assertion is
-`Violation`, which no code of ours catches.
+What must never happen to it stands in `sim.invariants`.
 """
 
 from __future__ import annotations
@@ -10,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from nodestoraged.model.config import RoleConfig, Trust
+from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import BlockDevice, DeviceNumber
 from nodestoraged.model.errors import StepError
 from nodestoraged.model.hidden import Wash
-from nodestoraged.model.operation import Operation, Stage
+from nodestoraged.model.operation import Operation
 from nodestoraged.model.registry import Intent, Registry
 from nodestoraged.model.runtime import RuntimeProfile, UnitState
-from nodestoraged.sim.faults import DaemonCrash, Effect, Faults, PowerCut, Violation
-from nodestoraged.sim.matter import Medium, SimUnit
+from nodestoraged.sim import invariants
+from nodestoraged.sim.faults import DaemonCrash, Effect, Faults, PowerCut
+from nodestoraged.sim.invariants import Violation
+from nodestoraged.sim.matter import NODE, Medium, SimUnit
 
 __all__ = [
     "INTERNAL_NUMBER",
@@ -35,8 +35,6 @@ __all__ = [
 ]
 
 INTERNAL_NUMBER = DeviceNumber(254, 1)
-#: What manifests call this node.
-NODE = "node-here"
 RUNTIME = "containerd.service"
 KUBELET = "kubelet.service"
 PROFILE = RuntimeProfile(
@@ -226,19 +224,11 @@ class World:
         unit.started_at = self.now
         if name == RUNTIME:
             self.runtime_root = self.root_number
-            self._between_roots()
+            invariants.between_roots(self)
         kubelet = RUNTIME if self.profile.embedded else KUBELET
         if self.runtime_alive and self.units[kubelet].state is UnitState.ACTIVE:
             self.pods = 1
         return True
-
-    def _between_roots(self) -> None:
-        """I1: the bare directory is no root for a runtime while an operation swaps two slots."""
-        entry = self.open.get(self.role.name)
-        if entry is None or self.root_mounts or entry.stage is not Stage.FORWARD:
-            return
-        if not entry.source.internal and not entry.target.internal:
-            raise Violation("I1: the runtime was started between two roots")
 
     def stop_unit(self, name: str) -> None:
         """A stop by anybody; the runtime's pods stay, as with KillMode=process."""
@@ -273,7 +263,7 @@ class World:
         for name in tuple(self.plugged):
             self._appear(name, 0)
 
-    # -- faults and invariants --------------------------------------------------------
+    # -- faults -----------------------------------------------------------------------
 
     def effect(self, what: str) -> Effect:
         """Count one effect, let its fault fire before or after it, and check the invariants."""
@@ -284,17 +274,9 @@ class World:
         if self.halted is not None:
             raise self.halted
 
-    def authorised(self, device: BlockDevice) -> bool:
-        """True if a person or the configuration allowed this stick to be touched (I7)."""
-        if self.role.trust is Trust.LABEL:
-            return True
-        listed = any(entry.uuid == device.uuid for entry in self.role.allow)
-        enrolled = any(s.identity.uuid == device.uuid for s in self.registry.sticks)
-        return self.role.trust is Trust.ENROLLED and (listed or enrolled)
-
     def touch(self, device: BlockDevice, *, write: bool = False) -> None:
         """A child opens the stick; it must be allowed, here, and alive."""
-        if not self.authorised(device) and device.number not in self.root_mounts:
+        if not invariants.authorised(self, device) and device.number not in self.root_mounts:
             raise Violation(f"I7: {device.devnode} was touched without trust")
         medium = self.medium_of(device.number)
         if medium is None:
@@ -303,28 +285,3 @@ class World:
             self.condemned.add(device.number)
             raise StepError("IoError", f"{device.devnode}: input/output error")
         medium.writes += write
-
-    def check(self) -> None:
-        """The invariants that hold at every moment."""
-        if len(self.root_mounts) > 1:
-            raise Violation("I3: two mounts are stacked on the root")
-        if self.runtime_alive and self.runtime_root != self.root_number:
-            raise Violation(
-                f"I1: the runtime runs on {self.runtime_root}, the root is {self.root_number}"
-            )
-        both = set(self.aside.values()).intersection(self.root_mounts)
-        if both:
-            raise Violation(f"I3: {both} is mounted on the root and aside")
-        self._check_data(self.medium_at(PROFILE.root))
-        if len(self.open) > 1:
-            raise Violation("I6: two operations are open")
-
-    def _check_data(self, serving: Medium | None) -> None:
-        """What may run from a stick: neither half a copy nor what another node left there."""
-        if serving is None or not self.runtime_alive:
-            return
-        manifest = serving.manifest
-        if serving.torn or (manifest is not None and not manifest.complete):
-            raise Violation("the runtime runs from a copy that was never finished")
-        if manifest is not None and manifest.node != NODE:
-            raise Violation("the runtime runs from what another node left on the stick")

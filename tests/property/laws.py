@@ -10,6 +10,7 @@ from nodestoraged.model.decision import Contain, Move
 from nodestoraged.model.observation import Observation
 from nodestoraged.model.phase import Phase
 from nodestoraged.model.runtime import UnitState
+from nodestoraged.sim import invariants
 from nodestoraged.sim.node import SimNode
 from nodestoraged.sim.world import KUBELET, RUNTIME
 
@@ -27,7 +28,7 @@ def observed(node: SimNode) -> Observation:
 
 def check_rest(node: SimNode, wants: Wants) -> None:
     """Everything that must be so when nothing moves."""
-    node.world.check()
+    invariants.check(node.world)
     assert node.resting
     assert not node.world.client_runs, "the runtime's client costs memory while nothing is asked"
     observation = observed(node)

@@ -1,6 +1,6 @@
 """Anything may happen to a node in any order; the invariants of the design hold whenever it rests.
 
-The world itself (`nodestoraged.sim.world`) asserts at every effect what a kernel would let pass.
+`nodestoraged.sim.invariants` asserts at every effect what a kernel would let pass.
 """
 
 from __future__ import annotations
