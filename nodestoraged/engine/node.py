@@ -10,22 +10,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from nodestoraged.core import report, requests
+from nodestoraged.core import requests
 from nodestoraged.core.situation import Request, occupied
-from nodestoraged.engine import desk, hearing
+from nodestoraged.engine import desk, hearing, reading
 from nodestoraged.engine.board import Board, DaemonFacts
 from nodestoraged.engine.executor import Interrupted
 from nodestoraged.engine.preview import preview
 from nodestoraged.engine.reconciler import Reconciler
 from nodestoraged.model.config import DataPolicy
-from nodestoraged.model.errors import (
-    NodeStorageError,
-    NotFoundError,
-    RefusedError,
-    RequestError,
-)
+from nodestoraged.model.errors import NodeStorageError, NotFoundError, RefusedError, RequestError
 from nodestoraged.model.observation import RELEASE_SECONDS
-from nodestoraged.model.operation import Operation, Stage
+from nodestoraged.model.operation import Stage
 from nodestoraged.model.reason import MEANINGS, Reason
 
 Json = dict[str, object]
@@ -154,16 +149,7 @@ class Node:
 
     def operations(self, role: str | None, limit: int) -> list[Json]:
         """Open and closed operations, newest first."""
-        found: list[Operation] = []
-        for one in self._chosen(role):
-            # Over is what the status shows as over: then the phase is told with it.
-            shown = one.view.operation if one.view else None
-            if shown is not None:
-                found.append(shown)
-            history = one.ports.journal.history(one.role.name, limit)
-            found += [each for each in history if shown is None or each.id != shown.id]
-        found.sort(key=lambda operation: int(operation.id), reverse=True)
-        return [report.operation(operation) for operation in found[:limit]]
+        return reading.operations(self._chosen(role), limit)
 
     def operation(self, operation_id: str) -> Json | None:
         """One operation by its id."""
@@ -172,12 +158,12 @@ class Node:
 
     def events(self, since: str | None) -> list[Json]:
         """Events since a moment."""
-        return [dict(e) for e in self._events() if since is None or str(e["time"]) >= since]
+        return reading.since(self._events(), since)
 
     async def next_events(self, cursor: int) -> list[Json]:
         """At least one event after `cursor`."""
         while True:
-            found = [dict(e) for e in self._events() if _cursor(e) > cursor]
+            found = reading.after(self._events(), cursor)
             if found:
                 return found
             await self._happened.wait()
@@ -330,8 +316,3 @@ class Node:
 def _executes(reconciler: Reconciler) -> bool:
     operation = reconciler.operation
     return operation is not None and operation.stage is not Stage.GRACE
-
-
-def _cursor(event: Json) -> int:
-    cursor = event["cursor"]
-    return cursor if isinstance(cursor, int) else 0
