@@ -22,8 +22,6 @@ _CONDITION_LABELS = {
     "HiddenDirUnused": "! Hidden",
     "SandboxImagePresent": "! Sandbox",
 }
-#: What lies below the mount is worth a row from here on; the kept images are less.
-_HIDDEN_BYTES = 256 << 20
 #: Columns beside the labels.
 TEXT_COLUMNS = 68
 
@@ -52,7 +50,7 @@ def below(role: Json, operation: Json, last: Json, now: float) -> list[Row]:
         rows += [("Lost", gone)] if gone else []
     if phase == "LOST":
         rows += _grace(role, now)
-    rows += _space(role) + _hidden(role) if phase == "BOUND" else _serving(role)
+    rows += _space(role) if phase == "BOUND" else _serving(role)
     rows += _warning(role)
     if phase not in ("SWITCHING", "LOST"):
         rows += _proof(role, now)
@@ -100,13 +98,6 @@ def _warning(role: Json) -> list[Row]:
         return []
     begin = f"1 of {len(warnings)}: " if len(warnings) > 1 else ""
     return [("! Warning", [begin + (text(warnings[0], "message") or text(warnings[0], "reason"))])]
-
-
-def _hidden(role: Json) -> list[Row]:
-    size = number(obj(role, "hidden"), "usedBytes") or 0
-    if size < _HIDDEN_BYTES:
-        return []
-    return [("Hidden", [f"{gib(size)} below the mount; to free it: nodestoragectl reclaim"])]
 
 
 def _grace(role: Json, now: float) -> list[Row]:
