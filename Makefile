@@ -44,6 +44,8 @@ venv: deps .venv/stamp .venv-debian/stamp ## Make both Python environments
 test: venv ## Everything: style, unit, contract, integration and VM tests
 	$(MAKE) --no-print-directory --keep-going test-host test-vm
 
+# The same examples each time; pytest by hand looks for new ones (tests/conftest.py).
+export HYPOTHESIS_PROFILE ?= make
 # Tests that wait for devices leave a third of two cores idle.
 WORKERS := -n 3 --dist worksteal
 # Uses no library: `coverage` runs it, and once will do.

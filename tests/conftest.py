@@ -21,6 +21,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline for one example: it would judge how busy the machine is.
 hypothesis.settings.register_profile("dev", max_examples=100, print_blob=True, deadline=None)
+# The same examples each time: what is new is to be judged, not what luck finds in what was there.
+hypothesis.settings.register_profile(
+    "make", max_examples=100, print_blob=True, derandomize=True, deadline=None
+)
 hypothesis.settings.register_profile(
     "ci", max_examples=2000, print_blob=True, derandomize=True, deadline=None
 )

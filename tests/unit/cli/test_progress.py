@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nodestoraged.cli import main, progress, verb
 from nodestoraged.cli.fields import Json
-from nodestoraged.cli.text import rate
+from nodestoraged.cli.text import rate, width
 from tests.unit.api.fake_service import RunningServer, running
 from tests.unit.cli.on_terminal import lines_on_screen, on_terminal
 
@@ -72,7 +72,7 @@ _NUMBERS = st.one_of(st.none(), st.integers(-5, 2**70), st.floats(), st.just("x"
 )  # fmt: skip
 def test_any_progress_gives_a_bar_that_fits(said: Json, columns: int) -> None:
     line = progress.bar(said, columns)
-    assert len(line) <= columns
+    assert width(line) <= columns
     assert line.isprintable()
     progress.words_of(said)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import tests
 from nodestoraged.cli import candidate, health, reclaim, render, screen, tables, wide
 from nodestoraged.cli.fields import Json, entries, obj
+from nodestoraged.cli.text import width
 
 _STATUSES = [
     json.loads(path.read_text(encoding="utf-8"))
@@ -53,11 +54,11 @@ def test_any_status_gives_a_screen_that_fits_and_an_exit_code(status: Json) -> N
         lines = screen.of_role(status, role, 1_795_000_000.0)
         assert len(lines) <= screen.LINES
         assert all(line.isprintable() for line in lines)
-        assert all(len(line) <= render.COLUMNS for line in lines[:-1])
+        assert all(width(line) <= render.COLUMNS for line in lines[:-1])
         tables.of_candidates(entries(role, "candidates"), several=True, wide=True)
         for one in entries(role, "candidates"):
             lines = candidate.of_candidate(one, {})
-            assert all(line.isprintable() and len(line) <= render.COLUMNS for line in lines)
+            assert all(line.isprintable() and width(line) <= render.COLUMNS for line in lines)
     for key in ("operation", "lastOperation"):
         tables.of_operation(obj(status, key), 1_795_000_000.0)
     assert all(line.isprintable() for line in wide.of_status(status, roles, 0.0))
