@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.services import lives
 from nodestoraged.adapters.services import systemd
 from nodestoraged.adapters.services.systemd import DbusControl
 from nodestoraged.adapters.services.unitcontrol import STOP_TRIES, SystemdServices
@@ -167,18 +168,12 @@ def test_a_stop_whose_place_a_start_took_is_asked_for_again_and_not_for_ever(
     on_dbus(tmp_path, scenario)
 
 
-def ended(pid: int) -> bool:
-    """It is gone, or a zombie that nobody has reaped."""
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 def test_a_stop_ends_only_when_the_main_process_is_gone(tmp_path: Path) -> None:
     async def scenario(node: DbusBench) -> None:
         survivor = await asyncio.create_subprocess_exec("sleep", "0.5")
         node.add(running(RUNTIME, main_pid=survivor.pid))
         await node.manager.stop(RUNTIME, deadline_seconds=LONG)
-        assert ended(survivor.pid)
+        assert not lives(survivor.pid)
         await survivor.wait()
 
     on_dbus(tmp_path, scenario)

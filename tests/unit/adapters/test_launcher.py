@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.services import lives
 from nodestoraged.adapters.launcher import Launcher
 from nodestoraged.adapters.program import Finished, run_program
 from nodestoraged.worker.helper import ENVIRONMENT
@@ -60,13 +61,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("word", ["start", "stop", "zap"])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.services import lives
 from nodestoraged.adapters.runtimes.child import child_environment
 from tests.fakes.fake_cri import Behaviour, FakeCri
 
@@ -150,12 +151,9 @@ def test_the_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
         parent.wait(5)
     try:
         until = time.monotonic() + 5
-        while Path(f"/proc/{child_pid}/cmdline").exists() and time.monotonic() < until:
-            # A zombie has no command line any more; its new parent may be slow to reap it.
-            if not Path(f"/proc/{child_pid}/cmdline").read_bytes():
-                break
+        while lives(child_pid):
+            assert time.monotonic() < until
             time.sleep(0.02)
-        assert time.monotonic() < until
     finally:
         os.kill(keeper_pid, signal.SIGKILL)
 
