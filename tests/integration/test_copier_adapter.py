@@ -228,7 +228,7 @@ def test_a_disk_that_dies_in_the_middle_fails_the_copy(
     dying: tuple[FaultDisk, str], source: Path, target: Path, side: str
 ):
     disk, devnode = dying
-    stick, other = (source, target) if side == "source" else (target, source)
+    stick = source if side == "source" else target
     if side == "source":
         subprocess.run(["mv", str(source), str(source) + ".kept"], check=True)
         source.mkdir()
@@ -239,24 +239,24 @@ def test_a_disk_that_dies_in_the_middle_fails_the_copy(
         if side == "source":
             subprocess.run(["umount", str(source)], check=True)
             subprocess.run(["mount", devnode, str(source)], check=True)
-        disk_dies = 0.6
 
         async def main() -> None:
+            under_way = asyncio.Event()
             task = asyncio.create_task(
                 TransientCopier(systemd=False).copy(
-                    request(source, target, "warm", bytes_per_second=8 * MIB),
-                    report=lambda _: None,
+                    request(source, target, "warm", bytes_per_second=4 * MIB),
+                    report=lambda progress: under_way.set() if progress.bytes_done else None,
                     cancelled=lambda: False,
                 )
             )
-            await asyncio.sleep(disk_dies)
+            async with asyncio.timeout(20):
+                await under_way.wait()
             disk.kill()
             await task
 
         with pytest.raises(StepError) as caught:
             asyncio.run(main())
         assert caught.value.reason in {"IoError", "ReadOnly"}
-    del other
 
 
 def test_a_disk_that_hangs_is_given_up_and_costs_two_seconds(
