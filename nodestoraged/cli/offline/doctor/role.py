@@ -13,6 +13,7 @@ from nodestoraged.cli.fields import obj, text
 from nodestoraged.cli.health import broken_conditions, is_degraded
 from nodestoraged.cli.offline.doctor import commands
 from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level, RoleFacts
+from nodestoraged.cli.offline.doctor.services import unit_file
 from nodestoraged.cli.text import gib
 from nodestoraged.model.config import Fallback, Trust
 from nodestoraged.model.runtime import Dialect
@@ -109,17 +110,13 @@ def _said_to_openrc(units: list[str], *lines: str) -> str:
 
 def _said_to_systemd(said: list[tuple[list[str], str]], word: str) -> str:
     """The command that writes drop-ins, by a name that does not hide those of the package."""
-    commands = []
+    written = []
     for units, lines in said:
         if units:
-            places = " ".join(f"/etc/systemd/system/{_unit_file(unit)}.d" for unit in units)
+            places = " ".join(f"/etc/systemd/system/{unit_file(unit)}.d" for unit in units)
             put = f"printf '[Unit]\\n{lines}\\n' >$at/20-nodestoraged-{word}.conf"
-            commands.append(f"for at in {places}; do mkdir -p $at && {put}; done")
-    return " && ".join((*commands, "systemctl daemon-reload"))
-
-
-def _unit_file(name: str) -> str:
-    return name if name.endswith(".socket") else f"{name}.service"
+            written.append(f"for at in {places}; do mkdir -p $at && {put}; done")
+    return " && ".join((*written, "systemctl daemon-reload"))
 
 
 def _order(facts: Facts, role: RoleFacts) -> Iterator[Finding]:

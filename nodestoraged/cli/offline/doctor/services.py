@@ -14,7 +14,9 @@ from pathlib import Path
 from nodestoraged.cli.offline.doctor import files
 from nodestoraged.cli.offline.doctor.facts import UnitFile
 
-__all__ = ["has_gate", "mount_units", "texts", "unit", "unit_enabled", "unit_exists"]
+__all__ = [
+    "has_gate", "mount_units", "texts", "unit", "unit_enabled", "unit_exists", "unit_file",
+]  # fmt: skip
 
 _GATE = "etc/rc.conf.d/nodestoraged.conf"
 
@@ -29,7 +31,7 @@ def unit_exists(root: Path, init: str, name: str) -> bool:
     """True if the service manager knows a service of this name (without `.service`)."""
     if init == "openrc":
         return files.exists(root, f"etc/init.d/{name}")
-    return any(files.exists(root, f"{directory}/{_whole(name)}") for directory in SYSTEMD)
+    return any(files.exists(root, f"{directory}/{unit_file(name)}") for directory in SYSTEMD)
 
 
 def unit_enabled(root: Path, init: str, name: str) -> bool:
@@ -39,7 +41,7 @@ def unit_enabled(root: Path, init: str, name: str) -> bool:
             files.exists(root, f"{level}/{name}") for level in files.listed(root, "etc/runlevels")
         )
     return any(
-        files.exists(root, f"{wants}/{name}.service")
+        files.exists(root, f"{wants}/{unit_file(name)}")
         for directory in SYSTEMD
         for wants in files.listed(root, directory)
         if wants.endswith((".wants", ".requires"))
@@ -96,14 +98,14 @@ def texts(root: Path, init: str, name: str) -> Iterator[str]:
             yield files.text(root, f"{directory}/{name}")
         return
     for directory in SYSTEMD:
-        yield files.text(root, f"{directory}/{_whole(name)}")
+        yield files.text(root, f"{directory}/{unit_file(name)}")
     for path in _drop_ins(root, name):
         yield files.text(root, path)
 
 
 def _drop_ins(root: Path, name: str) -> tuple[str, ...]:
     """The drop-ins in force: of one file name the first counts, those of a prefix come last."""
-    whole = _whole(name)
+    whole = unit_file(name)
     stem, _, kind = whole.rpartition(".")
     parts = stem.split("-")
     prefixes = ("-".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
@@ -116,7 +118,7 @@ def _drop_ins(root: Path, name: str) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _whole(name: str) -> str:
+def unit_file(name: str) -> str:
     """The unit's file name: what is said without a kind is a service."""
     return name if name.endswith(".socket") else f"{name}.service"
 
