@@ -18,6 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from demo.node import DemoNode  # noqa: E402 - the path has to be set first
+from tests.fakes.loopdev import LoopDevice  # noqa: E402
 
 _MARK = "NODESTORAGED_DEMO_NAMESPACE"
 
@@ -64,11 +65,11 @@ def show(node: DemoNode) -> None:
     node.start_daemon()
     stage(node, "No stick", "INTERNAL", "internal")
     blue = node.plug("blue")
-    node.until(lambda: candidate(node, blue.devnode) is not None)
+    node.until(lambda: candidate(node, blue) is not None)
     stage(
         node, f"A stick comes in ({blue.devnode}): it is seen, not touched", "INTERNAL", "internal"
     )
-    expect("NotEnrolled" in (candidate(node, blue.devnode) or ""), "it waits for trust")
+    expect("NotEnrolled" in (candidate(node, blue) or ""), "it waits for trust")
     say(f"$ nodestoragectl enroll {blue.devnode} --name blue")
     node.ctl("enroll", blue.devnode, "--name", "blue")
     node.until(lambda: node.role()["phase"] == "BOUND", 60)
@@ -80,10 +81,10 @@ def show(node: DemoNode) -> None:
     assert isinstance(imagefs, dict)
     expect(imagefs["verified"] is True, "every link of the proof holds")
     green = node.plug("green")
-    node.until(lambda: candidate(node, green.devnode) is not None)
+    node.until(lambda: candidate(node, green) is not None)
     say(f"$ nodestoragectl enroll {green.devnode} --name green")
     node.ctl("enroll", green.devnode, "--name", "green")
-    node.until(lambda: "standby" in (candidate(node, green.devnode) or ""))
+    node.until(lambda: "standby" in (candidate(node, green) or ""))
     stage(node, "A second stick stands by", "BOUND", "slot")
     say("$ nodestoragectl switch green")
     switched = node.ctl("switch", "green", check=False)
@@ -109,12 +110,16 @@ def stage(node: DemoNode, title: str, phase: str, source: str) -> None:
     expect(serving["source"] == source, f"serving {source}, found {serving['source']}")
 
 
-def candidate(node: DemoNode, devnode: str) -> str | None:
-    """Verdict and reasons of one candidate, or None if it is not listed."""
+def candidate(node: DemoNode, stick: LoopDevice) -> str | None:
+    """Verdict and reasons of one candidate, or None if it is not listed.
+
+    The UUID has to be its own: until the daemon has heard of the change, it lists under the same
+    device node what was there before.
+    """
     candidates = node.role()["candidates"]
     assert isinstance(candidates, list)
     for each in candidates:
-        if each["devnode"] == devnode:
+        if (each["devnode"], each["uuid"]) == (stick.devnode, stick.uuid):
             return " ".join([each["verdict"], *each["reasons"]])
     return None
 

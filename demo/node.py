@@ -72,7 +72,7 @@ class DemoNode:
         self.ports = ports
         self.services = services
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._udevd: int | None = None
+        self._udevd: subprocess.Popen[bytes] | None = None
         self._loops: dict[str, LoopDevice] = {}
         self.containerd = PrivateContainerd(base)
 
@@ -263,13 +263,12 @@ class DemoNode:
         with (self.base / "udevd.log").open("ab") as log:
             self._udevd = subprocess.Popen(
                 [str(UDEVD)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            ).pid
+            )
         self.until(udev_answers, 10)
 
     def _stop_udev(self) -> None:
         if self._udevd is not None:
-            os.kill(self._udevd, signal.SIGTERM)
-            os.waitpid(self._udevd, 0)
+            end_udevd(self._udevd)
             self._udevd = None
 
     def _unmount(self) -> None:
@@ -291,6 +290,16 @@ def remove_cgroups(name: str) -> None:
         for path, _, _ in os.walk(top, topdown=False):
             with suppress(OSError):
                 Path(path).rmdir()
+
+
+def end_udevd(process: subprocess.Popen[bytes]) -> None:
+    """It is gone, though one of its workers may hang on a disk that does not answer."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
 
 
 def udev_answers() -> bool:

@@ -134,7 +134,8 @@ def serve(backing: str, life_seconds: float) -> None:
     _checked(libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None))
     fuse_fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={fuse_fd},rootmode=40000,user_id=0,group_id=0".encode()
-    with tempfile.TemporaryDirectory(prefix="faultfs-") as mountpoint:
+    # Beside what it serves: the path tells whose disk it is.
+    with tempfile.TemporaryDirectory(prefix="faultfs-", dir=Path(backing).parent) as mountpoint:
         target = mountpoint.encode()
         _checked(libc.mount(b"faultfs", target, b"fuse.faultfs", ctypes.c_ulong(0), options))
         try:

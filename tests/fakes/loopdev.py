@@ -35,6 +35,16 @@ class LoopDevice:
         number = os.fstat(self._fd).st_rdev
         self.major, self.minor = os.major(number), os.minor(number)
         self.diskseq = blockdev.diskseq(self._fd)
+        self._uuid = ""
+
+    @property
+    def uuid(self) -> str:
+        """Of the file system that was first found on it; empty as long as there is none."""
+        if not self._uuid:
+            words = ["blkid", "--probe", "--match-tag", "UUID", "--output", "value", self.devnode]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+            self._uuid = done.stdout.strip()
+        return self._uuid
 
     def args(self) -> dict[str, object]:
         """The arguments of worker operations that name this very device."""

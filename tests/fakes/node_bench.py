@@ -5,8 +5,8 @@ and network namespace, a `/run/udev` and a udevd of its own, and a `DemoNode`.  
 mount is shared with anybody else, and when the child ends (or its time does, and it is killed) the
 kernel takes every process, mount and loop device of it away.
 
-Block devices have no namespace: each udevd hears of all of the machine, and so each daemon sees the
-sticks of the scenarios that run beside it.  What a scenario counts or binds has to be its own.
+Block devices have no namespace: each udevd hears of all of the machine.  Of another scenario's loop
+device it is told to look away, and so no daemon sees a label or a file system on it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ from pathlib import Path
 import pytest
 
 from demo.demo import active, candidate
-from demo.node import FLOOR, PROJECT, UDEVD, DemoNode, remove_cgroups, udev_answers
+from demo.node import (
+    FLOOR,
+    PROJECT,
+    UDEVD,
+    DemoNode,
+    end_udevd,
+    remove_cgroups,
+    udev_answers,
+)
 from tests.fakes import trapped_services
 from tests.fakes.loopdev import LoopDevice
 
@@ -44,6 +52,15 @@ _IN_NAMESPACES = (
     ' && mount -t tmpfs tmpfs /run/containerd && ip link set lo up && "$@"; exit $?',
     "sh",
 )  # fmt: skip
+# Others' disks are neither read nor watched: what a hung one holds up would hold up this udevd.
+_OURS = """\
+KERNEL!="loop*", GOTO="ours"
+ATTRS{{loop/backing_file}}=="{base}/*", GOTO="ours"
+ENV{{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}}="1", OPTIONS:="nowatch"
+LABEL="ours"
+"""
+# Debian's rules read no superblock of a zram disk.
+_ZRAM = 'KERNEL=="zram*", IMPORT{builtin}="blkid"\n'
 _SCENARIOS: dict[str, tuple[Scenario, str]] = {}
 _UDEV_SCENARIOS: dict[str, UdevScenario] = {}
 
@@ -121,7 +138,7 @@ def _run(path: str, name: str, seconds: float) -> None:
         failure = None if done.returncode == 0 else f"{done.stdout}{done.stderr}"
         sys.stdout.write(done.stdout)
     except subprocess.TimeoutExpired as error:
-        said = (error.stdout or b"").decode(errors="replace")
+        said = ((error.stdout or b"") + (error.stderr or b"")).decode(errors="replace")
         failure = f"not over within {seconds:g} s\n{said}"
     try:
         if failure is not None:
@@ -146,7 +163,7 @@ def bind(node: DemoNode, name: str = "blue") -> LoopDevice:
 def enroll(node: DemoNode, name: str, *words: str) -> LoopDevice:
     """A fresh stick of that name is plugged in and enrolled; what comes of it is not awaited."""
     stick = node.plug(name)
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", name, *words)
     return stick
 
@@ -173,10 +190,7 @@ def _logs(base: Path) -> str:
 
 @contextlib.contextmanager
 def own_udevd(base: Path) -> Iterator[None]:
-    """udevd runs and answers; it reads superblocks of zram disks too, which Debian's rules skip."""
-    rules = Path("/run/udev/rules.d")
-    rules.mkdir()
-    (rules / "99-zram.rules").write_text('KERNEL=="zram*", IMPORT{builtin}="blkid"\n')
+    """udevd runs and answers."""
     with (base / "udevd.log").open("ab") as log:
         process = subprocess.Popen([UDEVD], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -186,8 +200,7 @@ def own_udevd(base: Path) -> Iterator[None]:
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
-        process.wait(10)
+        end_udevd(process)
 
 
 def main() -> int:
@@ -201,6 +214,10 @@ def main() -> int:
     from tests.fakes import node_bench
 
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    rules = Path("/run/udev/rules.d")
+    rules.mkdir()
+    (rules / "10-ours.rules").write_text(_OURS.format(base=base))
+    (rules / "99-zram.rules").write_text(_ZRAM)
     try:
         if name in node_bench._UDEV_SCENARIOS:
             with own_udevd(Path(base)):
@@ -209,7 +226,11 @@ def main() -> int:
         scenario, extra = node_bench._SCENARIOS[name]
         services = Path(trapped_services.__file__)
         with DemoNode(Path(base), extra=extra, services=services) as node:
-            scenario(node)
+            try:
+                scenario(node)
+            except Exception:
+                sys.stderr.write(node.ctl("status", "-o", "json", check=False).stdout)
+                raise
     except BaseException:
         traceback.print_exc()
         return 1

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from nodestoraged.adapters.children import Children
 from nodestoraged.linux import mountinfo
@@ -36,18 +37,26 @@ class PrivateWorker:
         """The rows at `target` in the worker's namespace, the visible one last."""
         return mountinfo.mounts_at(mountinfo.read(self.pid), str(target))
 
+    def namespace(self) -> Path:
+        """The name of its mount namespace."""
+        return Path(f"/proc/{self.pid}/ns/mnt").readlink()
+
     def path(self, path: object) -> str:
         """`path` as the worker sees it, for use by the test."""
         return f"/proc/{self.pid}/root{path}"
 
 
 @contextlib.contextmanager
-def private_worker(entry: str | None = None) -> Iterator[PrivateWorker]:
+def private_worker() -> Iterator[PrivateWorker]:
     """A worker in its own mount namespace for the time of a `with` block."""
     with asyncio.Runner() as runner:
-        children = Children(entry=entry, python=_PRIVATE)
+        children = Children(python=_PRIVATE)
         runner.run(children.start())
         try:
-            yield PrivateWorker(runner, children)
+            worker = PrivateWorker(runner, children)
+            # Until it answers, it may still be in the namespace of everybody.
+            worker.call("stat_fs", path="/")
+            assert worker.namespace() != Path("/proc/self/ns/mnt").readlink()
+            yield worker
         finally:
             runner.run(children.close())

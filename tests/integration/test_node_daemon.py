@@ -87,7 +87,7 @@ def test_wrong_starts_say_what_is_wrong(node: DemoNode) -> None:
 def test_a_broken_configuration_is_refused_at_a_reload_and_the_old_one_kept(node: DemoNode) -> None:
     node.start_daemon()
     stick = node.plug("blue")
-    node.until(lambda: candidate(node, stick.devnode) == "waiting NotEnrolled")
+    node.until(lambda: candidate(node, stick) == "waiting NotEnrolled")
     config = node.base / "etcroot/etc/nodestoraged/config.toml"
     text = config.read_text()
     config.write_text(text.replace("pod_grace_seconds = 2", 'trust = "nobody"'))
@@ -95,22 +95,22 @@ def test_a_broken_configuration_is_refused_at_a_reload_and_the_old_one_kept(node
     node.until(lambda: "kept the old one" in log_of(node))
     events = node.ctl("events", "-o", "json").stdout
     assert "kept the old one" in events
-    assert candidate(node, stick.devnode) == "waiting NotEnrolled"
+    assert candidate(node, stick) == "waiting NotEnrolled"
     config.write_text(text.replace("pod_grace_seconds = 2", 'trust = "none"'))
     os.kill(node.daemon_pid, signal.SIGHUP)
-    node.until(lambda: candidate(node, stick.devnode) == "waiting TrustNone")
+    node.until(lambda: candidate(node, stick) == "waiting TrustNone")
 
 
 @on_a_node()
 def test_a_set_key_is_in_the_local_file_and_in_force_after_a_reload(node: DemoNode) -> None:
     node.start_daemon()
     stick = node.plug("blue")
-    node.until(lambda: candidate(node, stick.devnode) == "waiting NotEnrolled")
+    node.until(lambda: candidate(node, stick) == "waiting NotEnrolled")
     set_key(node, "role.containerd.trust", "none")
     local = node.base / "etcroot/etc/nodestoraged/conf.d/90-local.toml"
     assert "none" in local.read_text()
     os.kill(node.daemon_pid, signal.SIGHUP)  # with another root than /, the command asks nobody
-    node.until(lambda: candidate(node, stick.devnode) == "waiting TrustNone")
+    node.until(lambda: candidate(node, stick) == "waiting TrustNone")
     assert "restart the daemon" not in log_of(node)
     set_key(node, "daemon.mount_namespace", "host")
     set_key(node, "role.containerd.profile.root", f"{node.base}/elsewhere")
@@ -166,16 +166,16 @@ def test_a_full_root_disk_stops_nothing_and_the_daemon_lives_to_see_it_mended(
     node.until(lambda: node.pods() > 0)
     node.start_daemon()
     stick = node.plug("blue")
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", "blue", "--no-switch")
     node.unplug("blue")
-    node.until(lambda: candidate(node, stick.devnode) is None)
+    node.until(lambda: candidate(node, stick) is None)
     before, pid = processes(node), node.daemon_pid
     with suppress(OSError), (lib / "filler").open("wb", buffering=0) as stream:
         while True:
             stream.write(b"x" * 4096)
     stick = node.plug("blue")  # it would be bound without a word
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     refused = node.ctl("switch", "blue", check=False)
     assert refused.returncode in {1, 6}, refused
     time.sleep(2.5)

@@ -43,7 +43,7 @@ def settled(node: DemoNode) -> None:
 def bound(node: DemoNode, name: str) -> None:
     """A labelled stick of that name serves, with the images of the internal directory."""
     stick = node.plug(name)
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", name, "--no-switch")
     node.ctl("switch", name, "--copy")
     node.until(lambda: node.pods() > 0, 60)
@@ -63,7 +63,7 @@ def test_a_switch_with_copy_brings_the_images_along(node: DemoNode) -> None:
     assert before
     settled(node)
     blue = node.plug("blue")
-    node.until(lambda: candidate(node, blue.devnode) is not None)
+    node.until(lambda: candidate(node, blue) is not None)
     done = node.ctl("switch", blue.devnode, "--copy")
     assert serving(node)["devnode"] == blue.devnode, done.stderr
     node.until(lambda: node.pods() > 0, 60)
@@ -203,7 +203,7 @@ def test_pinned_and_local_images_go_along_and_no_others(node: DemoNode) -> None:
     node.containerd.ctr("-n", "k8s.io", "images", "tag", local, "example.org/pulled:1")
     settled(node)
     blue = node.plug("blue")
-    node.until(lambda: candidate(node, blue.devnode) is not None)
+    node.until(lambda: candidate(node, blue) is not None)
     node.ctl("switch", blue.devnode)
     node.until(lambda: node.pods() > 0, 60)
     assert local in images(node)

@@ -37,9 +37,9 @@ def test_a_stick_with_a_broken_file_system_is_unusable_and_nothing_is_stopped(
     subprocess.run(words, check=True, capture_output=True)
     before = processes(node)
     stick = node.attach("blue", image)
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", "blue")
-    node.until(lambda: candidate(node, stick.devnode) == "unusable FsckFailed")
+    node.until(lambda: candidate(node, stick) == "unusable FsckFailed")
     assert node.role()["phase"] == "INTERNAL"
     assert processes(node) == before
     assert mounts_at(node.base / "root") == []
@@ -59,9 +59,9 @@ def test_a_stick_that_only_the_kernel_finds_broken_is_found_before_anything_is_s
         stream.seek(int(table.split("Inode table at ")[1].split("-")[0]) * 4096 + 256)
         stream.write(b"\xa5" * 256)
     stick = node.attach("blue", image)
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", "blue")
-    node.until(lambda: candidate(node, stick.devnode) == "unusable FsckFailed")
+    node.until(lambda: candidate(node, stick) == "unusable FsckFailed")
     node.until(lambda: node.role()["phase"] == "INTERNAL")
     assert json.loads(node.ctl("operations", "-o", "json").stdout) == []
     node.until(lambda: node.pods() > 0)
@@ -74,11 +74,11 @@ def test_two_clones_are_never_mounted_and_can_be_told_apart(node: DemoNode) -> N
     node.start_daemon()
     one, two = (node.plug(name, "containerd-opt", "-U", UUID) for name in ("one", "two"))
     for stick in (one, two):
-        node.until(lambda stick=stick: candidate(node, stick.devnode) is not None)
+        node.until(lambda stick=stick: candidate(node, stick) is not None)
     node.ctl("enroll", one.devnode, "--name", "one", check=False)
     time.sleep(2.5)
     for stick in (one, two):
-        assert "Clone" in str(candidate(node, stick.devnode)), candidate(node, stick.devnode)
+        assert "Clone" in str(candidate(node, stick)), candidate(node, stick)
     assert mounts_at(node.base / "root") == []
     assert node.role()["phase"] == "INTERNAL"
 
@@ -89,7 +89,7 @@ def test_a_hostile_label_reaches_the_terminal_as_text(node: DemoNode) -> None:
     labels = ("\x1b[2J\x1b]0;x\x07", "containerd-opt\n", "../../etc", "a b\tc", "\u202egpj")
     sticks = [node.plug(f"s{n}", label) for n, label in enumerate(labels)]
     match = node.plug("match", "containerd-opt ")
-    node.until(lambda: candidate(node, match.devnode) is not None)
+    node.until(lambda: candidate(node, match) is not None)
     for words in (
         ("list",),
         ("list", "-o", "wide"),
@@ -104,7 +104,7 @@ def test_a_hostile_label_reaches_the_terminal_as_text(node: DemoNode) -> None:
         assert bad == [], words
         assert "\u202e" not in out.stdout
     for stick in sticks:
-        assert "standby" not in str(candidate(node, stick.devnode))
+        assert "standby" not in str(candidate(node, stick))
 
 
 @on_a_node(extra=QUICK)
@@ -113,7 +113,7 @@ def test_a_stick_that_dies_in_silence_is_found_and_the_node_falls_back(node: Dem
     node.start_daemon()
     with fault_disk(node.make_stick("blue"), life_seconds=50) as disk:
         stick = node.attach("blue", disk.path)
-        node.until(lambda: candidate(node, stick.devnode) is not None)
+        node.until(lambda: candidate(node, stick) is not None)
         node.ctl("enroll", stick.devnode, "--name", "blue")
         node.until(lambda: node.role()["phase"] == "BOUND" and active(node) == "blue")
         node.until(lambda: node.pods() > 0)
@@ -126,7 +126,7 @@ def test_a_stick_that_dies_in_silence_is_found_and_the_node_falls_back(node: Dem
         back = time.monotonic() - died
         node.until(lambda: node.pods() > 0)
         served = time.monotonic() - died
-        assert candidate(node, stick.devnode) == "unusable ProbeFailed"
+        assert candidate(node, stick) == "unusable ProbeFailed"
         assert mounts_at(node.base / "root") == []
         disk.kill()
 
@@ -143,7 +143,7 @@ def test_a_hung_stick_never_delays_an_answer(node: DemoNode) -> None:
     node.start_daemon()
     with fault_disk(node.make_stick("blue"), life_seconds=90) as disk:
         stick = node.attach("blue", disk.path)
-        node.until(lambda: candidate(node, stick.devnode) is not None)
+        node.until(lambda: candidate(node, stick) is not None)
         node.ctl("enroll", stick.devnode, "--name", "blue")
         node.until(lambda: node.role()["phase"] == "BOUND")
         node.until(lambda: node.pods() > 0)

@@ -28,7 +28,7 @@ def waiting_stick(node: DemoNode) -> None:
     node.until(lambda: node.pods() > 0)
     node.start_daemon()
     stick = node.plug("blue")
-    node.until(lambda: candidate(node, stick.devnode) is not None)
+    node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", "blue", "--no-switch")
 
 

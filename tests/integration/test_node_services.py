@@ -85,7 +85,7 @@ def test_the_fence_keeps_others_from_starting_the_runtime_while_a_switch_runs(
 ) -> None:
     bind(node)
     green = enroll(node, "green")
-    node.until(lambda: "standby" in (candidate(node, green.devnode) or ""))
+    node.until(lambda: "standby" in (candidate(node, green) or ""))
     # The stop of containerd is over when the next status is asked; here it waits to be let go.
     set_trap(node.base, "stop", "containerd", 0, signal.SIGTERM, hold_seconds=20)
     started = node.ctl("switch", "green", "--no-wait")
@@ -114,5 +114,5 @@ def test_an_ejected_stick_is_let_go_to_the_last_holder(node: DemoNode) -> None:
     assert node.role()["phase"] == "INTERNAL", "a verb that waits ends with the node at rest"
     os.close(os.open(stick.devnode, os.O_RDONLY | os.O_EXCL))
     assert mounts_at(node.base / "root") == []
-    assert candidate(node, stick.devnode) == "waiting Ejected"
+    assert candidate(node, stick) == "waiting Ejected"
     node.until(lambda: node.pods() > 0)

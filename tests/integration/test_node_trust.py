@@ -40,8 +40,7 @@ def test_an_unknown_stick_waits_and_gets_not_one_byte_and_no_mount(node: DemoNod
     before = digest(image)
     node.start_daemon()
     stick = node.attach("blue", image)
-    node.until(lambda: candidate(node, stick.devnode) is not None)
-    assert candidate(node, stick.devnode) == "waiting NotEnrolled"
+    node.until(lambda: candidate(node, stick) == "waiting NotEnrolled")
     for verb in (("status", "-o", "wide"), ("list",), ("plan",), ("doctor",), ("explain", "blue")):
         node.ctl(*verb, check=False)
     assert mounts_of(f"{stick.major}:{stick.minor}") == []
@@ -65,9 +64,8 @@ def test_first_contact_stops_nothing_even_if_the_label_is_trust_enough(node: Dem
     node.until(lambda: node.pods() > 0)
     before = node.service_pid("containerd"), node.service_pid("kubelet")
     node.start_daemon()
-    node.until(lambda: candidate(node, stick.devnode) is not None)
     node.until(lambda: node.role()["phase"] == "INTERNAL")
-    assert candidate(node, stick.devnode) == "waiting RuntimeRunning"
+    node.until(lambda: candidate(node, stick) == "waiting RuntimeRunning")
     assert (node.service_pid("containerd"), node.service_pid("kubelet")) == before
     assert node.pods() > 0
     assert mounts_of(f"{stick.major}:{stick.minor}") == []

@@ -34,9 +34,6 @@ class Node:
         self.root = base / "root"
         self.root.mkdir()
         self.roots = WorkerRoots(worker.children)
-        worker.call("stat_fs", path="/")  # it answers: it has its own mount namespace by now
-        theirs, ours = Path(f"/proc/{worker.pid}/ns/mnt"), Path("/proc/self/ns/mnt")
-        assert theirs.readlink() != ours.readlink()
 
     def inside(self, *command: str) -> None:
         """Run a command in the worker's mount namespace."""

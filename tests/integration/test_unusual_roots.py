@@ -115,7 +115,7 @@ def test_a_node_on_an_overlay_is_bound_to_a_stick_and_falls_back_when_it_dies(ba
         assert node.role()["serving"]["devnode"] == "overlay"
         assert node.role()["internal"]["capacityBytes"] == 512 * MIB
         stick = node.attach("blue", disk.path)
-        node.until(lambda: candidate(node, stick.devnode) is not None)
+        node.until(lambda: candidate(node, stick) is not None)
         node.ctl("enroll", stick.devnode, "--name", "blue")
         node.until(lambda: node.role()["phase"] == "BOUND" and active(node) == "blue")
         assert links(node) == []
@@ -137,7 +137,7 @@ def test_what_lies_on_an_overlay_is_copied_whole_and_is_seen_below_the_stick(bas
         assert before
         assert blobs
         stick = node.attach("blue", stick_image(base))
-        node.until(lambda: candidate(node, stick.devnode) is not None)
+        node.until(lambda: candidate(node, stick) is not None)
         node.ctl("enroll", stick.devnode, "--name", "blue", "--no-switch")
         node.ctl("switch", "blue", "--copy")
         assert images(node) == before
@@ -166,7 +166,7 @@ def test_the_disk_below_an_overlay_is_never_overwritten_also_where_no_mount_tell
             assert "mounted on" in seen.stderr
             # As an initramfs leaves it: the layer is in use, and the mount nowhere to be seen.
             subprocess.run(["umount", str(lower)], check=True, timeout=20)
-            node.until(lambda: str(candidate(node, disk.devnode)) == "waiting NotEnrolled")
+            node.until(lambda: str(candidate(node, disk)) == "waiting NotEnrolled")
             unseen = node.ctl("prepare", disk.devnode, *words, check=False)
             assert unseen.returncode in {1, 6}, unseen
             assert "claimed" in unseen.stderr

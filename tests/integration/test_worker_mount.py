@@ -320,7 +320,6 @@ def test_everything_below_goes_deepest_first_and_one_busy_mount_stops_no_other(
         f"cd {target} && mkdir a b && mount -t tmpfs none a && mkdir a/c && "
         "mount -t tmpfs none a/c && mount -t tmpfs none b && echo done && cd b && exec sleep 60"
     )
-    worker.call("process_start", pid=1)
     holder = in_namespace(worker, f"mount -t tmpfs none {target} && {script}")
     try:
         found = worker.call("unmount_below", path=str(target))
