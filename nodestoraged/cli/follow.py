@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["follow", "outcome"]
 
 #: Results of an operation that mean: refused, nothing was changed.
-_REFUSALS = ("ForeignContainers", "PodsWithoutRuntime", "OperationInProgress")
+_REFUSALS = ("ForeignContainers", "PodsWithoutRuntime", "RootElsewhere", "OperationInProgress")
 
 
 def follow(client: Client, operation_id: str) -> Json:

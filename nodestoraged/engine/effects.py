@@ -57,8 +57,7 @@ class Effects:
             case steps.CheckFilesystem():
                 return await self._check(step)
             case steps.WarmRuntimeClient():
-                await ports.runtime.open(profile)
-                return "ready"
+                return await self._warm(step)
             case steps.SaveImages():
                 return await ports.runtime.save_images(profile, deadline_seconds=limit)
             case steps.RunHook():
@@ -199,6 +198,19 @@ class Effects:
                     f"start {profile.runtime_units[0]} first",
                 )
         return "none"
+
+    async def _warm(self, step: steps.WarmRuntimeClient) -> str:
+        """What it is asked first: a root that somebody named wrongly is not worth a stop."""
+        runtime, profile = self._ports.runtime, self._memory.profile
+        await runtime.open(profile)
+        images = await runtime.image_directory(profile, deadline_seconds=step.deadline_seconds / 2)
+        if images is not None and not profile.holds(images):
+            raise StepError(
+                "RootElsewhere",
+                f"the runtime keeps its images in {images}, outside of {profile.root}",
+                f"correct role.{self._role.name}.profile.root, or leave it out to have it found",
+            )
+        return "ready"
 
     async def _run_hook(self, step: steps.RunHook) -> str:
         environment = {

@@ -30,6 +30,7 @@ REFUSAL_SECONDS = 60.0
 _REFUSALS = {
     "ForeignContainers": Reason.FOREIGN_CONTAINERS,
     "PodsWithoutRuntime": Reason.PODS_WITHOUT_RUNTIME,
+    "RootElsewhere": Reason.ROOT_ELSEWHERE,
 }
 _FAULTS = frozenset(reason.value for reason in UNUSABLE)
 _TOUCH_TARGET = (steps.CheckFilesystem, datasteps.MountAside, steps.Mount, steps.ProbeWrite)

@@ -83,7 +83,6 @@ FAILURES: dict[str, str] = {
     "NotForPodman": "podman cannot do this: it has no pins, and no list outlives its store.",
     "PodmanFailed": "A command of podman's failed; the message is its own.",
     "PodmanMissing": "podman is not installed.",
-    "RootElsewhere": "podman keeps its store at another place than the root of the role.",
     "RuntimeIoError": "The runtime met an input/output error on its disk.",
     "RuntimeNotReady": "The runtime is up, but still loading.",
     "RuntimeRefused": "The runtime refused the call; the message is its own.",

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     HUNG = "Hung"
     # why an operation is refused
     FOREIGN_CONTAINERS = "ForeignContainers"
+    ROOT_ELSEWHERE = "RootElsewhere"
     PODS_WITHOUT_RUNTIME = "PodsWithoutRuntime"
     OPERATION_IN_PROGRESS = "OperationInProgress"
     PAUSED = "Paused"
@@ -115,6 +116,8 @@ MEANINGS: dict[Reason, str] = {
     Reason.HUNG: "A call on it did not come back in time.",
     Reason.FOREIGN_CONTAINERS: "Containers outside the k8s.io namespace run on the same socket;"
     " moving the root would break them.",
+    Reason.ROOT_ELSEWHERE: "The runtime keeps its images outside of the root that the role names:"
+    " moving that root would not move them.",
     Reason.PODS_WITHOUT_RUNTIME: "The runtime is stopped, but shims of its containers still run.",
     Reason.OPERATION_IN_PROGRESS: "Another operation is running.",
     Reason.PAUSED: "Automation is paused; failover and boot still work.",

@@ -75,6 +75,10 @@ class RuntimeProfile:
     healthz_port: int = 10248
     stats_port: int = 10255
 
+    def holds(self, path: str) -> bool:
+        """True if `path` is the root or lies below it, by their names alone."""
+        return f"{path}/".startswith(f"{self.root.rstrip('/')}/")
+
     @property
     def daemonless(self) -> bool:
         """True if no unit has to run for the runtime to answer."""

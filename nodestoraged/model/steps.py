@@ -49,7 +49,7 @@ class CheckFilesystem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmRuntimeClient:
-    """The child that speaks gRPC has everything imported."""
+    """The child that speaks gRPC has everything imported, and who answers works from our root."""
 
     deadline_seconds: float = 30
 

@@ -79,6 +79,15 @@ class Runtime(Protocol):
         """Running containers outside k8s.io on this socket, as `namespace/id`."""
         ...
 
+    async def image_directory(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> str | None:
+        """Where the runtime that runs says that its images are, links followed.
+
+        None where it does not say: it has only begun to start, or answers in other words.
+        """
+        ...
+
     async def stop_pods(
         self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
     ) -> int:

@@ -123,6 +123,13 @@ class SimRuntime:
         self._asked()
         return self._world.foreign
 
+    async def image_directory(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> str | None:
+        """Below the root, if nobody moved it."""
+        self._asked()
+        return self._world.image_directory or f"{profile.root}/images"
+
     async def stop_pods(
         self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
     ) -> int:

@@ -57,6 +57,7 @@ class World:
     #: The runtime's client, and how often one was started.
     client_runs = False
     client_starts = 0
+    image_directory: str | None = None
 
     def __init__(self, role: RoleConfig, profile: RuntimeProfile = PROFILE) -> None:
         self.role, self.profile = role, profile

@@ -70,15 +70,17 @@ def syncfs(args: Mapping[str, object]) -> Mapping[str, object]:
 def stat_fs(args: Mapping[str, object]) -> Mapping[str, object]:
     """Device and space of the file system that `path` lies on, as cAdvisor computes them.
 
-    The device is the one that the mount table names.
+    The device is the one that the mount table names; `path` is answered with its links followed.
     """
     path = arguments.path(args, "path")
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         numbers, (major, minor) = os.fstatvfs(fd), mountinfo.device_of(fd)
+        followed = os.readlink(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
     return {
+        "path": followed,
         "st_major": major,
         "st_minor": minor,
         "capacity_bytes": numbers.f_blocks * numbers.f_frsize,

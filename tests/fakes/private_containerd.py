@@ -126,7 +126,12 @@ class PrivateContainerd:
         return tuple(pid for pid, words in _processes() if self._is_shim(words))
 
     def _is_shim(self, words: list[str]) -> bool:
-        return "containerd-shim" in words[0] and str(self.socket_path) in words
+        # Run with a verb it is a short-lived helper, for each container that joins a pod too.
+        return (
+            "containerd-shim" in words[0]
+            and str(self.socket_path) in words
+            and words[-1] not in {"start", "delete"}
+        )
 
     def close(self) -> None:
         """Nothing of it is left: neither process nor mount."""

@@ -39,6 +39,27 @@ def test_a_foreign_container_refuses_the_switch_with_6_and_nothing_is_stopped(
 
 
 @on_a_node()
+def test_a_root_that_was_typed_wrongly_refuses_the_switch_with_6_and_nothing_is_stopped(
+    node: DemoNode,
+) -> None:
+    config = node.base / "etcroot/etc/nodestoraged/config.toml"
+    config.write_text(config.read_text().replace(f"{node.base}/root", f"{node.base}/roof"))
+    (node.base / "roof").mkdir()
+    node.until(lambda: node.pods() > 0)
+    before = processes(node)
+    node.start_daemon()
+    enroll(node, "blue", "--no-switch")
+    refused = node.ctl("switch", "blue", check=False)
+    assert refused.returncode == 6, refused
+    assert "RootElsewhere" in refused.stderr
+    assert f"{node.base}/root/io.containerd.snapshotter.v1.overlayfs" in refused.stderr
+    assert f"{node.base}/roof" in refused.stderr
+    assert processes(node) == before
+    assert mounts_at(node.base / "roof") == []
+    assert node.role()["phase"] == "INTERNAL"
+
+
+@on_a_node()
 def test_a_runtime_that_somebody_stopped_stays_stopped_and_a_stick_is_mounted_only(
     node: DemoNode,
 ) -> None:

@@ -46,6 +46,13 @@ class RuntimeByDialect:
         one = self._of(profile)
         return await one.foreign_containers(profile, deadline_seconds=deadline_seconds)
 
+    async def image_directory(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> str | None:
+        """Where the runtime says that its images are."""
+        one = self._of(profile)
+        return await one.image_directory(profile, deadline_seconds=deadline_seconds)
+
     async def stop_pods(
         self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
     ) -> int:

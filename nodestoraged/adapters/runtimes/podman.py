@@ -77,6 +77,12 @@ class PodmanRuntime:
         """None: whatever runs from this root is podman's own."""
         return ()
 
+    async def image_directory(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> str | None:
+        """Not asked: it would cost a start of podman, and each proof compares the two."""
+        return None
+
     async def stop_pods(
         self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
     ) -> int:

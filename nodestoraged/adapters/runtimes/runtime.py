@@ -70,6 +70,22 @@ class ContainerdRuntime:
             raise
         return tuple(f"{task.namespace}/{task.container_id[:12]}" for task in tasks)
 
+    async def image_directory(
+        self, profile: RuntimeProfile, *, deadline_seconds: float
+    ) -> str | None:
+        """What CRI's ImageFsInfo names; links are only looked for where the names do not tell."""
+        session = await self._opened(profile)
+        try:
+            named = (await session.image_fs(deadline_seconds / 2)).mountpoint
+            if profile.holds(named):
+                return named
+            found = await self._children.call(
+                "stat_fs", {"path": named}, deadline_seconds=deadline_seconds / 2
+            )
+        except StepError:
+            return None
+        return str(found["path"])
+
     async def stop_pods(
         self, profile: RuntimeProfile, *, grace_seconds: float, deadline_seconds: float
     ) -> int:

@@ -418,6 +418,7 @@ def test_each_call_goes_to_who_speaks_the_dialect(dialect: Dialect) -> None:
     calls: dict[str, dict[str, object]] = {
         "open": {},
         "foreign_containers": deadline,
+        "image_directory": deadline,
         "stop_pods": {**deadline, "grace_seconds": 1.0},
         "prove": deadline,
         "save_images": deadline,

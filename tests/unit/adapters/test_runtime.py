@@ -15,7 +15,7 @@ from nodestoraged.adapters.runtimes.replies import RuntimeCallError
 from nodestoraged.adapters.runtimes.runtime import ContainerdRuntime
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.device import DeviceNumber
-from nodestoraged.model.errors import StepError
+from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.imagefs import (
     AwaitedImageFs,
     ForeignTask,
@@ -33,6 +33,7 @@ from nodestoraged.model.proof import Link
 
 LONG = 5.0
 STICK = {"major": 8, "minor": 17}
+MOUNTPOINT = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs"
 
 
 def plugin(kind: str, error: str | None = None) -> PluginInfo:
@@ -49,6 +50,7 @@ class FakeSession:
         self.plugin = plugin("snapshotter")
         self.images_present = {"docker.io/library/pause:3": "sha256:1"}
         self.sandbox: str | None = "pause:3"
+        self.mountpoint = MOUNTPOINT
 
     def _may(self, name: str) -> None:
         if name in self.broken:
@@ -72,13 +74,13 @@ class FakeSession:
             sandbox_image=self.sandbox,
         )  # fmt: skip
 
-    async def await_image_fs(self, _seconds: float) -> AwaitedImageFs:
+    async def image_fs(self, _seconds: float) -> ImageFsUsage:
+        self._may("image_fs")
+        return ImageFsUsage(mountpoint=self.mountpoint, used_bytes=1, inodes_used=1, taken_at_ns=1)
+
+    async def await_image_fs(self, seconds: float) -> AwaitedImageFs:
         self._may("await_image_fs")
-        usage = ImageFsUsage(
-            mountpoint="/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs",
-            used_bytes=1, inodes_used=1, taken_at_ns=1,
-        )  # fmt: skip
-        return AwaitedImageFs(usage=usage, attempts=1)
+        return AwaitedImageFs(usage=await self.image_fs(seconds), attempts=1)
 
     async def pods(self, _seconds: float = 0) -> tuple[PodSandbox, ...]:
         self._may("pods")
@@ -212,6 +214,23 @@ def test_foreign_containers_are_named_and_none_where_nobody_can_tell(bench: Benc
         bench.session.broken = {"foreign": RuntimeCallError("UNAVAILABLE", "Gone", "gone", True)}
         with pytest.raises(StepError):
             await bench.runtime.foreign_containers(CONTAINERD, deadline_seconds=LONG)
+
+    run(scenario)
+
+
+def test_the_directory_of_the_images_is_told_with_its_links_followed(bench: Bench) -> None:
+    async def asked() -> str | None:
+        return await bench.runtime.image_directory(CONTAINERD, deadline_seconds=LONG)
+
+    async def scenario() -> None:
+        bench.children.answers["stat_fs"] = {"path": "/mnt/root/images"}
+        assert await asked() == MOUNTPOINT, "what lies below the root by name is not looked at"
+        bench.session.mountpoint = "/data/images"
+        assert await asked() == "/mnt/root/images"
+        bench.children.answers["stat_fs"] = StepTimeout("Hung", "hung")
+        assert await asked() is None
+        bench.session.broken = {"image_fs": RuntimeCallError("", "NoImageFs", "starts", True)}
+        assert await asked() is None
 
     run(scenario)
 

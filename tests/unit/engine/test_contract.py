@@ -539,6 +539,23 @@ def test_foreign_containers_refuse_the_move_before_anything_is_stopped(make):
     assert node.serving() == "blue"
 
 
+def test_a_root_that_the_runtime_does_not_work_from_is_told_before_anything_is_stopped(make):
+    node = make()
+    node.world.image_directory = "/mnt/containerd/io.containerd.snapshotter.v1.overlayfs"
+    plug(node, "blue")
+    enroll(node, "blue")
+    node.world.trace.clear()
+    node.run_for(10)
+    assert judged(node, "blue") == "waiting RootElsewhere"
+    node.run_for(1800)
+    assert (node.serving(), stops(node)) == ("internal", [])
+    assert "stop-pods" not in node.world.trace
+    assert "outside of /var/lib/containerd" in node.world.closed[-1].message
+    node.world.image_directory = None
+    node.run_for(700)
+    assert node.serving() == "blue"
+
+
 def test_foreign_containers_may_be_stopped_if_the_configuration_says_so(make):
     node = make(stop_foreign=True)
     node.world.foreign = ("moby/1",)

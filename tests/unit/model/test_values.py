@@ -265,6 +265,14 @@ def test_every_step_says_itself_in_words():
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "held"),
+    [("/r", True), ("/r/images", True), ("/roof", False), ("/", False), ("/mnt/r", False)],
+)
+def test_a_root_holds_what_lies_below_it_and_not_what_begins_like_it(path, held):
+    assert replace(PROFILE, root="/r").holds(path) is held
+
+
 def test_every_reason_has_one_sentence():
     assert set(MEANINGS) == set(Reason)
     assert all(meaning.endswith(".") for meaning in MEANINGS.values())

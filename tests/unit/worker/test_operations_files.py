@@ -93,7 +93,10 @@ def test_probe_write_writes_nothing_on_another_device_than_named(tmp_path: Path)
 
 
 def test_stat_fs_counts_as_statvfs_does(tmp_path: Path) -> None:
-    found, numbers = stat_fs({"path": str(tmp_path)}), os.statvfs(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    found, numbers = stat_fs({"path": str(link)}), os.statvfs(tmp_path)
+    assert found["path"] == str(tmp_path)
     assert found["capacity_bytes"] == numbers.f_blocks * numbers.f_frsize
     assert found["inodes"] == numbers.f_files
     device = tmp_path.stat().st_dev
