@@ -78,8 +78,8 @@ class Effects:
             case steps.AwaitRuntime():
                 return await self._await_runtime(step)
             case steps.Prove():
-                await self.prover.prove(step.device, limit)
-                return "9 of 9 links hold"
+                held = len((await self.prover.prove(step.device, limit)).links)
+                return f"{held} of {held} links hold"
             case steps.LoadImages():
                 return await self._load_images(limit)
             case steps.AwaitKubelet():
