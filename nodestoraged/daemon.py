@@ -26,10 +26,12 @@ from nodestoraged.adapters.journal import FileJournal, OperationIds
 from nodestoraged.adapters.launcher import Launcher
 from nodestoraged.adapters.mounts import MountWatch
 from nodestoraged.adapters.notify import notifier
+from nodestoraged.adapters.offers import OfferFiles, keep_offers
 from nodestoraged.adapters.runtimes.discovery import Discovery
 from nodestoraged.adapters.services.select import choose
 from nodestoraged.adapters.store import FileStore
 from nodestoraged.adapters.udev import UdevDevices
+from nodestoraged.api.faults import GROUP
 from nodestoraged.api.interface import INTERFACE
 from nodestoraged.api.server import ApiServer
 from nodestoraged.assembly import Shared, discovered, narrow, ports_of
@@ -131,6 +133,7 @@ class Daemon:
         tasks = {
             asyncio.create_task(self._keep(node, told), name="node"),
             asyncio.create_task(self._rescan(), name="rescan"),
+            asyncio.create_task(keep_offers(node, OfferFiles(self._run, GROUP)), name="offers"),
         }
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,9 +6,9 @@
 Run when a package is built.  Owns: what each verb declares, read as values.  May not know: what
 any shell's file looks like; `shells.py` beside this file writes them.
 
-The files hold verbs, options and fixed words as they were declared.  Only where a stick or an
-operation is meant does each Tab start `nodestoragectl list -o name` or `operations -o name`, which
-asks the daemon; without one, or without the right to ask it, just the fixed words are offered.
+The files hold verbs, options and fixed words as they were declared.  Where a stick or an operation
+is meant, a Tab reads the names that the daemon keeps beside its socket; without a daemon, or
+without the right to read them, just the fixed words are offered.  No Tab starts a program.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from shells import DIRECTORIES, OPERATIONS, STICKS, Option, Values, Verb, bash, 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from nodestoraged.adapters import configschema
+from nodestoraged.api.interface import SOCKET_PATH
 from nodestoraged.cli import main as cli
 from nodestoraged.cli.health import PHASES
 from nodestoraged.cli.offline.explain import meanings
@@ -122,9 +123,9 @@ def main() -> None:
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
     found = verbs()
-    (directory / "nodestoragectl").write_text(bash(found))
-    (directory / "_nodestoragectl").write_text(zsh(found))
-    (directory / "nodestoragectl.fish").write_text(fish(found))
+    (directory / "nodestoragectl").write_text(bash(found, SOCKET_PATH))
+    (directory / "_nodestoragectl").write_text(zsh(found, SOCKET_PATH))
+    (directory / "nodestoragectl.fish").write_text(fish(found, SOCKET_PATH))
 
 
 if __name__ == "__main__":

@@ -52,11 +52,13 @@ _nodestoragectl_offer() {
     done
 }
 
-_nodestoragectl_ask() {
-    local word
+# The daemon keeps the names in files beside its socket: a Tab starts no program.
+_nodestoragectl_read() {
+    local socket=${NODESTORAGE_SOCKET:-@SOCKET@} word
+    [[ -r ${socket%/*}/$1 ]] || return
     while IFS= read -r word; do
-        [[ -n $word ]] && _nodestoragectl_offer "$word"
-    done < <(nodestoragectl "$1" -o name 2>/dev/null)
+        _nodestoragectl_offer "$word"
+    done <"${socket%/*}/$1"
 }
 
 _nodestoragectl_kind() {
@@ -64,8 +66,7 @@ _nodestoragectl_kind() {
     shift
     _nodestoragectl_offer "$@"
     case $kind in
-        sticks) _nodestoragectl_ask list ;;
-        operations) _nodestoragectl_ask operations ;;
+        sticks | operations) _nodestoragectl_read "$kind" ;;
         dirs)
             compopt -o filenames 2>/dev/null
             while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -d -- "$current")
@@ -106,8 +107,8 @@ complete -F _nodestoragectl nodestoragectl
 """
 
 
-def bash(found: list[Verb]) -> str:
-    """The completion file of bash."""
+def bash(found: list[Verb], socket: str) -> str:
+    """The completion file of bash; `socket` is where the daemon listens, beside its names."""
     options, values = "", ""
     for verb in found:
         every = " ".join(name for one in verb.options for name in one.names)
@@ -124,7 +125,8 @@ def bash(found: list[Verb]) -> str:
                 said = " ".join((one.kind or "''", *one.words))
                 values += f"        {place}) _nodestoragectl_kind {said} ;;\n"
     first = " ".join([*(verb.name for verb in found), "--help", "--version"])
-    return BASH.replace("@VERBS@", first).replace("@OPTIONS@", options).replace("@VALUES@", values)
+    text = BASH.replace("@SOCKET@", socket).replace("@VERBS@", first)
+    return text.replace("@OPTIONS@", options).replace("@VALUES@", values)
 
 
 # ---------------------------------------------------------------------------------- zsh
@@ -132,15 +134,13 @@ def bash(found: list[Verb]) -> str:
 ZSH = r"""#compdef nodestoragectl
 # written when the package was built
 
-_nodestoragectl_sticks() {
+# The daemon keeps the names in files beside its socket: a Tab starts no program.
+_nodestoragectl_read() {
     local -a found
-    found=("$@" ${(f)"$(nodestoragectl list -o name 2>/dev/null)"})
-    compadd -a found
-}
-
-_nodestoragectl_operations() {
-    local -a found
-    found=(${(f)"$(nodestoragectl operations -o name 2>/dev/null)"})
+    local file=${${NODESTORAGE_SOCKET:-@SOCKET@}:h}/$1
+    shift
+    found=("$@")
+    [[ -r $file ]] && found+=(${(f)"$(<$file)"})
     compadd -a found
 }
 
@@ -172,16 +172,16 @@ def _zsh_quoted(text: str) -> str:
 def _zsh_action(values: Values) -> str:
     # A space before a function's name: _arguments hands over only the words written here.
     if values.kind == STICKS:
-        return " _nodestoragectl_sticks" + "".join(f" {word}" for word in values.words)
+        return " _nodestoragectl_read sticks" + "".join(f" {word}" for word in values.words)
     if values.kind == OPERATIONS:
-        return " _nodestoragectl_operations"
+        return " _nodestoragectl_read operations"
     if values.kind == DIRECTORIES:
         return "_files -/"
     return f"({' '.join(values.words)})" if values.words else " "
 
 
-def zsh(found: list[Verb]) -> str:
-    """The completion file of zsh."""
+def zsh(found: list[Verb], socket: str) -> str:
+    """The completion file of zsh; `socket` as in `bash`."""
     listed, cases = "", ""
     for verb in found:
         listed += f"            '{verb.name}:{_zsh_quoted(verb.summary)}'\n"
@@ -196,7 +196,8 @@ def zsh(found: list[Verb]) -> str:
         rules += [f"{at}:word:{_zsh_action(one)}" for at, one in enumerate(verb.words, 1)]
         lines = " \\\n".join(f"                '{rule}'" for rule in rules)
         cases += f"        {verb.name})\n            _arguments \\\n{lines}\n            ;;\n"
-    return ZSH.replace("@VERBS@", listed).replace("@CASES@", cases)
+    text = ZSH.replace("@SOCKET@", socket)
+    return text.replace("@VERBS@", listed).replace("@CASES@", cases)
 
 
 # ---------------------------------------------------------------------------------- fish
@@ -225,6 +226,17 @@ function __nodestoragectl_verb
     test (count $words) -gt 1; and test $words[2] = $argv[1]
 end
 
+# The daemon keeps the names in files beside its socket: a Tab starts no program.
+function __nodestoragectl_read
+    set -l socket @SOCKET@
+    set -q NODESTORAGE_SOCKET; and set socket $NODESTORAGE_SOCKET
+    set -l file (string replace -r '/[^/]*$' '' -- $socket)/$argv[1]
+    test -r $file; or return
+    while read -l word
+        printf '%s\n' $word
+    end <$file
+end
+
 complete -c nodestoragectl -f
 complete -c nodestoragectl -n __fish_is_first_token -l help -d 'all verbs'
 complete -c nodestoragectl -n __fish_is_first_token -l version -d 'the version'
@@ -238,15 +250,15 @@ def _fish_quoted(text: str) -> str:
 
 def _fish_values(values: Values) -> str:
     asked = {
-        STICKS: "(nodestoragectl list -o name 2>/dev/null)",
-        OPERATIONS: "(nodestoragectl operations -o name 2>/dev/null)",
+        STICKS: "(__nodestoragectl_read sticks)",
+        OPERATIONS: "(__nodestoragectl_read operations)",
         DIRECTORIES: "(__fish_complete_directories (commandline -ct))",
     }
     return _fish_quoted(" ".join([*values.words, asked.get(values.kind, "")]).strip())
 
 
-def fish(found: list[Verb]) -> str:
-    """The completion file of fish."""
+def fish(found: list[Verb], socket: str) -> str:
+    """The completion file of fish; `socket` as in `bash`."""
     lines = []
     for verb in found:
         start = "complete -c nodestoragectl"
@@ -268,4 +280,4 @@ def fish(found: list[Verb]) -> str:
             for at, one in enumerate(verb.words)
             if one.words or one.kind
         ]
-    return FISH + "\n".join(lines) + "\n"
+    return FISH.replace("@SOCKET@", socket) + "\n".join(lines) + "\n"

@@ -55,6 +55,10 @@ def test_an_enrolled_stick_is_bound_and_the_pod_is_back(node: DemoNode) -> None:
     bind(node, "blue")
     assert active(node) == "blue"
     assert node.ctl("is-bound").returncode == 0
+    offered = node.base / "run"
+    node.until(lambda: "blue" in (offered / "sticks").read_text().splitlines())
+    listed = node.ctl("operations", "-o", "name").stdout
+    node.until(lambda: (offered / "operations").read_text() == listed)
 
 
 # With the usual label, a stick of another test would be trusted as well.

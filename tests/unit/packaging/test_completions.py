@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from nodestoraged.adapters.offers import OfferFiles
 from nodestoraged.cli import main
 from nodestoraged.cli.render import FORMATS
 from nodestoraged.model.phase import Phase
@@ -83,22 +84,27 @@ def written(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def path(tmp_path) -> str:
-    """PATH with a nodestoragectl whose daemon knows STICKS; what it is asked goes to `asked`."""
+def environment(tmp_path) -> Iterator[dict[str, str]]:
+    """A daemon that keeps STICKS, and a nodestoragectl that nobody may start for a Tab."""
     program = tmp_path / "bin" / "nodestoragectl"
     program.parent.mkdir()
-    answers = {"list -o name": STICKS, "operations -o name": ("7", "6")}
-    cases = "".join(
-        f"'{asked}') cat <<'END'\n{chr(10).join(lines)}\nEND\n;;\n"
-        for asked, lines in answers.items()
-    )
-    program.write_text(f'#!/bin/sh\necho "$*" >>asked\ncase "$*" in\n{cases}esac\n')
+    program.write_text('#!/bin/sh\necho "$*" >>asked\n')
     program.chmod(0o755)
-    return f"{program.parent}:{os.defpath}"
+    run = tmp_path / "run"
+    run.mkdir()
+    files = OfferFiles(run, "no-such-group")
+    files.write("sticks", STICKS)
+    files.write("operations", ("7", "6"))
+    yield {
+        "PATH": f"{program.parent}:{os.defpath}",
+        "HOME": str(tmp_path),
+        "NODESTORAGE_SOCKET": str(run / "io.nodestorage"),
+    }
+    assert not (tmp_path / "asked").exists()
 
 
 @pytest.fixture
-def reply(written, path, tmp_path):
+def reply(written, environment, tmp_path):
     """What bash offers for the last of the words."""
 
     def ask(*words: str) -> list[str]:
@@ -106,7 +112,7 @@ def reply(written, path, tmp_path):
             ["bash", "--norc", "-c", DRIVER, "driver", str(written / "nodestoragectl"),
              "nodestoragectl", *words],
             cwd=tmp_path,
-            env={"PATH": path},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=20,
@@ -152,13 +158,13 @@ def test_fixed_words_are_offered_where_they_fit(reply, words, offered):
     assert reply(*words) == offered
 
 
-def test_fixed_words_are_offered_without_asking_the_daemon(reply, tmp_path):
-    reply("switch", "blue", "--data", "")
-    reply("wait", "--for", "")
-    assert not (tmp_path / "asked").exists()
+def test_without_a_daemon_only_fixed_words_are_offered(reply, environment):
+    environment["NODESTORAGE_SOCKET"] = "/nowhere/io.nodestorage"
+    assert reply("switch", "") == ["auto", "internal"]
+    assert reply("forget", "") == []
 
 
-def test_sticks_are_asked_for_where_a_stick_is_meant(reply):
+def test_sticks_are_offered_where_a_stick_is_meant(reply):
     assert reply("forget", "gr") == ["green"]
     assert reply("switch", "--copy", "g") == ["green"]
     assert reply("switch", "--rate", "20M", "")[:2] == ["auto", "internal"]
@@ -197,22 +203,24 @@ def test_the_other_shells_know_every_verb_and_long_option(written):
         assert f"-n __fish_is_first_token -a {verb} " in fish
 
 
-def in_fish(line: str, written: Path, path: str, home: Path) -> set[str]:
+def in_fish(line: str, written: Path, environment: dict[str, str], home: Path) -> set[str]:
     """What fish itself offers at the end of the line."""
     done = subprocess.run(
         ["fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2]",
          str(written / "nodestoragectl.fish"), line],
-        cwd=home, env={"PATH": path, "HOME": str(home)},
+        cwd=home, env=environment,
         capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert done.stderr == ""
     return {offered.partition("\t")[0] for offered in done.stdout.splitlines()}
 
 
-def in_zsh(line: str, written: Path, path: str, home: Path) -> set[str]:
+def in_zsh(line: str, written: Path, environment: dict[str, str], home: Path) -> set[str]:
     """What zsh itself lists at the end of the line: it completes on a terminal only."""
-    environment = {"PATH": path, "HOME": str(home), "TERM": "dumb", "PS1": ""}
-    with on_pty(["zsh", "-f", "-i"], environment, home) as (write, read_until):
+    with on_pty(["zsh", "-f", "-i"], {**environment, "TERM": "dumb", "PS1": ""}, home) as (
+        write,
+        read_until,
+    ):
         read_until(EDITS)
         write(f"fpath=({written} $fpath); autoload -U compinit; compinit -u -D; ")
         write("bindkey '^X' list-choices\n")
@@ -241,8 +249,8 @@ def in_zsh(line: str, written: Path, path: str, home: Path) -> set[str]:
         ("abort ", {"7", "6"}),
     ],
 )
-def test_fish_and_zsh_offer_the_same(written, path, tmp_path, shell, line, offered):
-    found = shell(f"nodestoragectl {line}", written, path, tmp_path)
+def test_fish_and_zsh_offer_the_same(written, environment, tmp_path, shell, line, offered):
+    found = shell(f"nodestoragectl {line}", written, environment, tmp_path)
     assert {word.replace("\\", "") for word in found} == offered
     assert not (tmp_path / "hit").exists()
 
