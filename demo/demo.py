@@ -61,7 +61,7 @@ def main() -> int:
 
 def show(node: DemoNode) -> None:
     """The stages, each with its promise."""
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     node.start_daemon()
     stage(node, "No stick", "INTERNAL", "internal")
     blue = node.plug("blue")
@@ -73,7 +73,7 @@ def show(node: DemoNode) -> None:
     say(f"$ nodestoragectl enroll {blue.devnode} --name blue")
     node.ctl("enroll", blue.devnode, "--name", "blue")
     node.until(lambda: node.role()["phase"] == "BOUND", 60)
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     stage(node, "Trusted: the runtime works from it", "BOUND", "slot")
     say("$ nodestoragectl status -o wide")
     say(node.ctl("status", "-o", "wide").stdout)
@@ -90,7 +90,7 @@ def show(node: DemoNode) -> None:
     switched = node.ctl("switch", "green", check=False)
     say(switched.stderr + switched.stdout)
     expect(switched.returncode == 0, "the switch ended well")
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     stage(node, "The node works from the second stick", "BOUND", "slot")
     expect(active(node) == "green", "green serves")
     operations = node.ctl("operations", "-o", "json").stdout

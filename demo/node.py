@@ -212,8 +212,12 @@ class DemoNode:
         """The pid of a service, None while it is stopped."""
         return running(self.base / f"{unit}.pid")
 
+    def pod_runs(self) -> bool:
+        """True if the pod's sandbox and its container run."""
+        return self.pods() >= 2
+
     def pods(self) -> int:
-        """How many containers run on the private containerd."""
+        """How many containers run on the private containerd, sandboxes among them."""
         listed = self.containerd.ctr("-n", "k8s.io", "tasks", "ls", "-q", check=False)
         return len(listed.stdout.split())
 

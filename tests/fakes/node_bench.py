@@ -151,11 +151,11 @@ def _run(path: str, name: str, seconds: float) -> None:
 
 def bind(node: DemoNode, name: str = "blue") -> LoopDevice:
     """The daemon runs, and the node and its pod on a fresh stick of that name."""
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.start_daemon()
     stick = enroll(node, name)
     node.until(lambda: node.role()["phase"] == "BOUND" and active(node) == name)
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.until(lambda: node.service_pid("kubelet") is not None)
     return stick
 

@@ -165,10 +165,10 @@ def _processes() -> list[tuple[int, list[str]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            found.append((int(entry.name), words))
+            found.append((int(entry.name), line.rstrip("\0").split("\0")))
     return found
 
 

@@ -26,7 +26,8 @@ def set_trap(
 
     `let_go` ends the delay before its time.
     """
-    (base / "go").unlink(missing_ok=True)
+    for mark in ("go", "ended"):
+        (base / mark).unlink(missing_ok=True)
     trap = {"verb": verb, "unit": unit, "pid": pid, "number": number, "hold": hold_seconds}
     (base / "trap").write_text(json.dumps(trap))
 
@@ -36,25 +37,42 @@ def sprung(base: Path) -> bool:
     return not (base / "trap").exists()
 
 
+def ended(base: Path) -> bool:
+    """True once the verb that sprang the trap is over, which a killed daemon does not wait for."""
+    return (base / "ended").exists()
+
+
 def let_go(base: Path) -> None:
     """The verb that a trap holds goes on."""
     (base / "go").touch()
 
 
-def _spring(base: Path, verb: str, unit: str) -> None:
+def _spring(base: Path, verb: str, unit: str) -> bool:
     try:
         trap = json.loads((base / "trap").read_text())
     except FileNotFoundError:
-        return
-    if (trap["verb"], trap["unit"]) == (verb, unit):
-        (base / "trap").unlink()
-        if trap["pid"]:
-            os.kill(trap["pid"], trap["number"])
-        until = time.monotonic() + trap["hold"]
-        while time.monotonic() < until and not (base / "go").exists():
-            time.sleep(0.02)
+        return False
+    if (trap["verb"], trap["unit"]) != (verb, unit):
+        return False
+    (base / "trap").unlink()
+    if trap["pid"]:
+        os.kill(trap["pid"], trap["number"])
+    until = time.monotonic() + trap["hold"]
+    while time.monotonic() < until and not (base / "go").exists():
+        time.sleep(0.02)
+    return True
+
+
+def main() -> int:
+    """The verb, with its trap if one is set."""
+    base = Path(sys.argv[1])
+    trapped = _spring(base, sys.argv[2], sys.argv[3])
+    try:
+        return services.main()
+    finally:
+        if trapped:
+            (base / "ended").touch()
 
 
 if __name__ == "__main__":
-    _spring(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
-    sys.exit(services.main())
+    sys.exit(main())

@@ -17,6 +17,7 @@ import pytest
 
 from nodestoraged.adapters.runtimes.replies import RuntimeCallError
 from nodestoraged.adapters.runtimes.session import RuntimeSession
+from tests.fakes.loopdev import LoopDevice
 from tests.fakes.private_containerd import PrivateContainerd
 
 pytestmark = pytest.mark.integration
@@ -35,11 +36,11 @@ def containerd() -> Iterator[PrivateContainerd]:
         file.truncate(64 << 20)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(image)], check=True, timeout=30)
     private.root.mkdir()
-    subprocess.run(
-        ["mount", "-o", "loop,errors=remount-ro", str(image), str(private.root)],
-        check=True,
-        timeout=30,
-    )
+    # `mount -o loop` would look at every loop device of the machine, and one of them may hang.
+    disk = LoopDevice(image)
+    words = ["mount", "-o", "errors=remount-ro", disk.devnode, str(private.root)]
+    subprocess.run(words, check=True, timeout=30)
+    disk.close()  # its mount keeps it
     try:
         yield private.start()
     finally:

@@ -84,14 +84,17 @@ def big(source: Path, mib: int) -> None:
 def test_a_copy_reports_and_ends_with_what_it_did(source: Path, target: Path):
     big(source, 3)
     seen: list[CopyProgress] = []
+    begin = time.monotonic()
     result = copy(request(source, target, "final", bytes_per_second=2 * MIB), seen=seen)
+    took = time.monotonic() - begin
     assert nasty_tree.differences(source, target) == ""
     assert result.bytes_written > 3 * MIB
     assert result.entries == 1 + len(list(source.rglob("*")))
     assert seen[0].bytes_done == 0
     assert 0 < seen[-1].bytes_done <= seen[-1].bytes_total
     assert seen[-1].eta_seconds is not None
-    assert MIB < seen[-1].bytes_per_second < 3 * MIB
+    # Of the time of the copy alone, which is less than the call's.
+    assert seen[-1].bytes_done / took <= seen[-1].bytes_per_second + 1 < 3 * MIB
 
 
 def test_an_abort_ends_the_process_and_a_later_pass_goes_on(source: Path, target: Path):
@@ -193,7 +196,7 @@ def test_a_disk_that_fills_up_in_the_middle_says_so_and_serves_again(
             moving.set()
 
     with loop_device(image) as device, mounted(device.devnode, target):
-        wish = request(source, target, "final", bytes_per_second=6 * MIB)
+        wish = request(source, target, "final", bytes_per_second=MIB)
 
         async def main() -> None:
             copier = TransientCopier(systemd=False)
@@ -237,8 +240,10 @@ def test_a_disk_that_dies_in_the_middle_fails_the_copy(
             subprocess.run(["cp", "-a", f"{source}.kept/.", str(source)], check=True)
         big(source, 24)
         if side == "source":
-            subprocess.run(["umount", str(source)], check=True)
-            subprocess.run(["mount", devnode, str(source)], check=True)
+            # Unmounting would not do: a neighbour's mount namespace may keep it, and its pages.
+            with (source / "big").open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
         async def main() -> None:
             under_way = asyncio.Event()

@@ -106,7 +106,7 @@ def test_a_bind_that_a_script_made_is_recognised_and_adopted_at_no_pods_cost(
         node.service("start", "containerd")
         node.until(lambda: node.containerd.ctr("version", check=False).returncode == 0)
         node.service("start", "kubelet")
-        node.until(lambda: node.pods() > 0)
+        node.until(node.pod_runs)
 
         _, silent = doctor(node)
         assert levels(silent, "mount") == ["SKIP"]  # whose it is only the daemon knows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 from demo.demo import candidate
@@ -46,19 +47,29 @@ def bound(node: DemoNode, name: str) -> None:
     node.until(lambda: candidate(node, stick) is not None)
     node.ctl("enroll", stick.devnode, "--name", name, "--no-switch")
     node.ctl("switch", name, "--copy")
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
+
+
+def at_rest(root: Path) -> str:
+    """The tree of a runtime that has no more to do: two readings are alike."""
+    before, now = "", tree(root)
+    while before != now:
+        time.sleep(0.3)
+        before, now = now, tree(root)
+    return now
 
 
 def tree(root: Path) -> str:
     """Every path below `root` with size and time: two are equal if nothing was changed."""
-    words = ["find", str(root), "-printf", "%P %y %s %T@ %m %U %G\n"]
+    words = ["find", str(root), "-ignore_readdir_race"]
+    words += ["-printf", "%P %y %s %T@ %m %U %G\n"]
     listed = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
     return "\n".join(sorted(listed.stdout.splitlines()))
 
 
 @on_a_node(seconds=120)
 def test_a_switch_with_copy_brings_the_images_along(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     before = images(node)
     assert before
     settled(node)
@@ -66,7 +77,7 @@ def test_a_switch_with_copy_brings_the_images_along(node: DemoNode) -> None:
     node.until(lambda: candidate(node, blue) is not None)
     done = node.ctl("switch", blue.devnode, "--copy")
     assert serving(node)["devnode"] == blue.devnode, done.stderr
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert images(node) == before
     operation = last(node)
     assert operation["result"] == "done"
@@ -80,7 +91,7 @@ def test_a_switch_with_copy_brings_the_images_along(node: DemoNode) -> None:
 
 @on_a_node(seconds=120)
 def test_a_prepared_stick_is_not_complete_until_a_switch_copies_the_rest(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     before = images(node)
     settled(node)
     blank = node.base / "blank.img"
@@ -99,7 +110,7 @@ def test_a_prepared_stick_is_not_complete_until_a_switch_copies_the_rest(node: D
     assert "--copy" in plain.stderr
     node.ctl("switch", "blue", "--copy")
     assert serving(node)["name"] == "blue"
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert images(node) == before
     again = node.ctl("prepare", disk.devnode, "--wipe", "--yes", disk.devnode, check=False)
     assert again.returncode == 6
@@ -134,7 +145,7 @@ def test_a_disk_with_something_on_it_is_overwritten_only_by_its_serial(node: Dem
 def test_a_directory_on_a_mounted_disk_is_a_slot_and_is_lost_with_its_disk(
     node: DemoNode,
 ) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     before = images(node)
     settled(node)
     storage = node.plug("storage", "storage")
@@ -149,7 +160,7 @@ def test_a_directory_on_a_mounted_disk_is_a_slot_and_is_lost_with_its_disk(
     node.ctl("switch", str(directory), "--copy")
     shown = serving(node)
     assert (shown["path"], shown["devnode"]) == (str(directory), storage.devnode)
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert images(node) == before
     assert node.role()["imagefs"]["verified"]
     node.ctl("switch", "internal")
@@ -160,12 +171,12 @@ def test_a_directory_on_a_mounted_disk_is_a_slot_and_is_lost_with_its_disk(
 
 @on_a_node(extra=AT_ONCE, seconds=120)
 def test_reclaim_frees_what_lies_hidden_and_nothing_else(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     settled(node)
     nothing = node.ctl("reclaim", "--yes", check=False)
     assert (nothing.returncode, "nothing" in (nothing.stdout + nothing.stderr).lower()) == (0, True)
     bound(node, "blue")
-    stick = tree(node.base / "root")
+    stick = at_rest(node.base / "root")
     shown = node.ctl("reclaim", "--dry-run").stdout
     assert "io.containerd" in shown
     done = node.ctl("reclaim", "--yes", check=False)
@@ -175,12 +186,12 @@ def test_reclaim_frees_what_lies_hidden_and_nothing_else(node: DemoNode) -> None
     assert names <= {line.split()[0] for line in tree(node.base / "root").splitlines()}
     # The fallback still starts pods: the sandbox image comes from the archive.
     node.ctl("switch", "internal")
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
 
 
 @on_a_node(seconds=200)
 def test_each_tier_of_a_powerwash_leaves_a_node_that_works(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     settled(node)
     bound(node, "blue")
     before = images(node)
@@ -188,24 +199,24 @@ def test_each_tier_of_a_powerwash_leaves_a_node_that_works(node: DemoNode) -> No
     assert asked.returncode == 6
     node.ctl("powerwash", "--containers", "--yes")
     assert serving(node)["name"] == "blue"
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert images(node) == before
     node.ctl("powerwash", "--all", "--yes")
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert node.role()["phase"] == "BOUND"
     assert last(node)["kind"] == "powerwash"
 
 
 @on_a_node(extra='data = "pinned"', seconds=120)
 def test_pinned_and_local_images_go_along_and_no_others(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     local = next(name for name in images(node) if name.startswith("localhost/"))
     node.containerd.ctr("-n", "k8s.io", "images", "tag", local, "example.org/pulled:1")
     settled(node)
     blue = node.plug("blue")
     node.until(lambda: candidate(node, blue) is not None)
     node.ctl("switch", blue.devnode)
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert local in images(node)
     assert "example.org/pulled:1" not in images(node)
     assert last(node)["data"] == "pinned"
@@ -213,7 +224,7 @@ def test_pinned_and_local_images_go_along_and_no_others(node: DemoNode) -> None:
 
 @on_a_node(seconds=120)
 def test_an_xfs_stick_is_prepared_measured_and_copied_to(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     before = images(node)
     settled(node)
     blank = node.base / "blank.img"
@@ -227,5 +238,5 @@ def test_an_xfs_stick_is_prepared_measured_and_copied_to(node: DemoNode) -> None
     assert told["quality"]["writeRate"] > 0
     node.ctl("switch", "blue", "--copy")
     assert serving(node)["fstype"] == "xfs"
-    node.until(lambda: node.pods() > 0, 60)
+    node.until(node.pod_runs, 60)
     assert images(node) == before

@@ -8,7 +8,7 @@ import signal
 from demo.demo import candidate
 from demo.node import DemoNode
 from tests.fakes.node_bench import mounts_at, on_a_node
-from tests.fakes.trapped_services import set_trap, sprung
+from tests.fakes.trapped_services import ended, set_trap, sprung
 
 #: Early, with everything stopped, and with the target in place.
 PLACES = (("stop", "kubelet"), ("stop", "containerd"), ("start", "containerd"))
@@ -18,14 +18,14 @@ def whole(node: DemoNode) -> None:
     """Runtime and kubelet run with a pod, from one root, without a fence."""
     node.until(lambda: node.service_pid("containerd") is not None)
     node.until(lambda: node.service_pid("kubelet") is not None)
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.until(lambda: node.role()["phase"] in {"INTERNAL", "BOUND"})
     assert len(mounts_at(node.base / "root")) == (1 if node.role()["phase"] == "BOUND" else 0)
     assert not (node.base / "fence/containerd").exists()
 
 
 def waiting_stick(node: DemoNode) -> None:
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.start_daemon()
     stick = node.plug("blue")
     node.until(lambda: candidate(node, stick) is not None)
@@ -40,6 +40,8 @@ def test_a_daemon_killed_in_a_switch_goes_back_or_proves_at_its_next_start(node:
         node.ctl("switch", "blue", check=False)
         node.until(lambda: sprung(node.base))
         node.stop_daemon()
+        # Else the next daemon meets a unit that is still being stopped by nobody's order.
+        node.until(lambda: ended(node.base))
         node.start_daemon()
         whole(node)
         last = json.loads(node.ctl("operations", "-o", "json").stdout)[0]
@@ -65,7 +67,7 @@ def test_a_daemon_told_to_go_in_a_switch_leaves_a_root_and_running_services(node
     node.until(lambda: node.service_pid("containerd") is not None)
     node.until(lambda: node.service_pid("kubelet") is not None)
     assert not (node.base / "fence/containerd").exists()
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     before = node.service_pid("containerd")
     node.start_daemon()
     node.until(lambda: node.role()["phase"] in {"INTERNAL", "BOUND"})

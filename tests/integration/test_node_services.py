@@ -18,7 +18,7 @@ from tests.fakes.trapped_services import let_go, set_trap, sprung
 def test_a_foreign_container_refuses_the_switch_with_6_and_nothing_is_stopped(
     node: DemoNode,
 ) -> None:
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     for archive in write_default_archives(node.base):
         node.containerd.ctr("-n", "default", "images", "import", str(archive))
     node.containerd.ctr(
@@ -45,7 +45,7 @@ def test_a_root_that_was_typed_wrongly_refuses_the_switch_with_6_and_nothing_is_
     config = node.base / "etcroot/etc/nodestoraged/config.toml"
     config.write_text(config.read_text().replace(f"{node.base}/root", f"{node.base}/roof"))
     (node.base / "roof").mkdir()
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     before = processes(node)
     node.start_daemon()
     enroll(node, "blue", "--no-switch")
@@ -64,7 +64,7 @@ def test_a_runtime_that_somebody_stopped_stays_stopped_and_a_stick_is_mounted_on
     node: DemoNode,
 ) -> None:
     node.start_daemon()
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.service("stop", "kubelet")
     for pid in node.containerd.shims():
         os.kill(pid, signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_a_runtime_that_somebody_stopped_stays_stopped_and_a_stick_is_mounted_on
 @on_a_node()
 def test_pods_without_a_runtime_refuse_the_move(node: DemoNode) -> None:
     node.start_daemon()
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.service("stop", "kubelet")
     node.service("stop", "containerd")
     before = node.containerd.shims()
@@ -136,4 +136,4 @@ def test_an_ejected_stick_is_let_go_to_the_last_holder(node: DemoNode) -> None:
     os.close(os.open(stick.devnode, os.O_RDONLY | os.O_EXCL))
     assert mounts_at(node.base / "root") == []
     assert candidate(node, stick) == "waiting Ejected"
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)

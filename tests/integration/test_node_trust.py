@@ -65,11 +65,11 @@ def test_an_enrolled_stick_is_bound_and_the_pod_is_back(node: DemoNode) -> None:
 @on_a_node(extra=f'{FLOOR}\ntrust = "label"\nlabels = ["nsd-own"]')
 def test_first_contact_stops_nothing_even_if_the_label_is_trust_enough(node: DemoNode) -> None:
     stick = node.plug("blue", "nsd-own")
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     before = node.service_pid("containerd"), node.service_pid("kubelet")
     node.start_daemon()
     node.until(lambda: node.role()["phase"] == "INTERNAL")
     node.until(lambda: candidate(node, stick) == "waiting RuntimeRunning")
     assert (node.service_pid("containerd"), node.service_pid("kubelet")) == before
-    assert node.pods() > 0
+    assert node.pod_runs()
     assert mounts_of(f"{stick.major}:{stick.minor}") == []

@@ -15,6 +15,7 @@ import pytest
 
 from nodestoraged.adapters.runtimes import configdump
 from nodestoraged.adapters.runtimes.discovery import discover
+from nodestoraged.linux import process
 from nodestoraged.model.config import ProfileOverride, RoleConfig
 from tests.fakes.private_containerd import PrivateContainerd
 
@@ -102,7 +103,7 @@ def test_a_running_k3s_is_found_though_it_hides_its_arguments(base: Path) -> Non
     standin = Path(__file__).parent.parent / "fakes/k3s_standin.py"
     data = base / "k3s"
     environment = {"K3S_STANDIN_RUN": str(base / "run"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    process = subprocess.Popen(
+    standing = subprocess.Popen(
         [sys.executable, standin, "server", "--data-dir", str(data)],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -111,14 +112,27 @@ def test_a_running_k3s_is_found_though_it_hides_its_arguments(base: Path) -> Non
     role = RoleConfig(name="r", runtime="k3s")
     try:
         until = time.monotonic() + 20
-        while (found := discover(role)).profile.root != str(data / "agent/containerd"):
+        while (found := discover(role, root=only(standing.pid, base))).profile.root != str(
+            data / "agent/containerd"
+        ):
             assert time.monotonic() < until, found
             time.sleep(0.1)
     finally:
-        process.kill()
-        process.wait(10)
+        standing.kill()
+        standing.wait(10)
     assert found.profile.socket == str(base / "run/containerd/containerd.sock")
     assert found.profile.state == str(base / "run/containerd")
+
+
+def only(pid: int, base: Path) -> Path:
+    """A machine on which only this process runs, and what it has started."""
+    proc = base / "only" / "proc"
+    shutil.rmtree(proc, ignore_errors=True)
+    proc.mkdir(parents=True)
+    below = process.descendants(process.table(), [pid])
+    for each in (pid, *(one.pid for one in below)):
+        (proc / str(each)).symlink_to(f"/proc/{each}")
+    return proc.parent
 
 
 def test_a_discovery_takes_no_time_to_speak_of() -> None:

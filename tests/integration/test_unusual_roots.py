@@ -102,7 +102,7 @@ def content(node: DemoNode) -> set[tuple[str, int]]:
 
 def internal(node: DemoNode) -> None:
     """The daemon runs, and every link holds for the node's own directory."""
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.start_daemon()
     node.until(lambda: node.role()["phase"] == "INTERNAL")
     assert links(node) == []
@@ -119,11 +119,11 @@ def test_a_node_on_an_overlay_is_bound_to_a_stick_and_falls_back_when_it_dies(ba
         node.ctl("enroll", stick.devnode, "--name", "blue")
         node.until(lambda: node.role()["phase"] == "BOUND" and active(node) == "blue")
         assert links(node) == []
-        node.until(lambda: node.pods() > 0)
+        node.until(node.pod_runs)
         time.sleep(1.5)  # a write probe that is under way has a longer deadline
         disk.say("eio")
         node.until(lambda: node.role()["phase"] == "INTERNAL")
-        node.until(lambda: node.pods() > 0)
+        node.until(node.pod_runs)
         assert links(node) == []
         assert mounts_at(node.base / "root") == []
         disk.kill()
@@ -183,6 +183,7 @@ def test_with_everything_read_only_but_var_and_run_the_node_is_bound_and_configu
     node: DemoNode,
 ) -> None:
     """The image brings the configuration in /usr; there is no /etc/nodestoraged at all."""
+    node.until(node.pod_runs)
     tree = node.base / "etcroot"
     shipped = tree / "usr/lib/nodestoraged/conf.d/10-image.toml"
     shipped.parent.mkdir(parents=True)
@@ -193,7 +194,6 @@ def test_with_everything_read_only_but_var_and_run_the_node_is_bound_and_configu
     mount("--bind", str(tree / "var"), str(tree / "var"))
     mount("-o", "remount,bind,ro", str(tree))
     seal_the_system()
-    node.until(lambda: node.pods() > 0)
     with pytest.raises(OSError, match="Read-only"):
         Path("/usr/written").touch()
     node.start_daemon()
@@ -239,7 +239,7 @@ def test_a_root_that_was_moved_by_hand_is_refused_and_goes_on_as_a_directory(
     node: DemoNode,
 ) -> None:
     """The way out that docs/unusual-roots.md shows, step by step."""
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     storage = node.plug("storage", "storage")
     root, place = node.base / "root", node.base / "mnt"
     for unit in ("kubelet", "containerd"):
@@ -262,7 +262,7 @@ def test_a_root_that_was_moved_by_hand_is_refused_and_goes_on_as_a_directory(
     assert done.returncode == 0, done
     for unit in ("containerd", "kubelet"):
         node.service("start", unit)
-    node.until(lambda: node.pods() > 0)
+    node.until(node.pod_runs)
     node.until(lambda: node.role()["imagefs"]["verified"])
     assert links(node) == []
     assert node.role()["active"]["path"] == str(place / "moved")

@@ -83,9 +83,9 @@ def test_a_hung_disk_ends_the_call_at_its_deadline_and_is_counted_until_it_answe
     disk.say("hang")
     begin = time.monotonic()
     with pytest.raises(StepTimeout) as caught:
-        worker.call("probe_read", deadline_seconds=0.5, **stick.args())
+        worker.call("probe_read", deadline_seconds=2, **stick.args())
     assert caught.value.reason == "Hung"
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 3.5
     assert worker.children.stuck == 1
     # The child waits where no signal reaches it, and everything else goes on.
     waiting = process.descendants(process.table(), [worker.pid])
@@ -175,7 +175,7 @@ def test_killing_shims_does_not_wait_for_a_process_that_a_dead_disk_holds(
     options = ["-namespace", "k8s.io", "-id", "abc", "-address", socket]
     disk.say("hang")
     shim = subprocess.Popen([str(shell), "-c", script, *options], stderr=subprocess.DEVNULL)
-    until(worker, lambda: "D" in states(shim.pid))
+    until(worker, lambda: held(shim.pid) and held(shim.pid))
     found = worker.call("kill_shims", socket=socket, namespace="k8s.io", grace_seconds=0.3)
     assert shim.wait(5) == -9
     left = found["left"]
@@ -185,8 +185,11 @@ def test_killing_shims_does_not_wait_for_a_process_that_a_dead_disk_holds(
     until(worker, lambda: (now := process.find(left[0]["pid"])) is None or now.ended)
 
 
-def states(pid: int) -> list[str]:
-    return [one.state for one in process.descendants(process.table(), [pid])]
+def held(pid: int) -> bool:
+    """True if `dd` waits for the disk; for a page of a program it would not wait as long."""
+    time.sleep(0.05)
+    below = process.descendants(process.table(), [pid])
+    return [(one.comm, one.state) for one in below] == [("dd", "D")]
 
 
 def test_a_fault_server_ends_by_itself(tmp_path: Path) -> None:

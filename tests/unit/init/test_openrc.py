@@ -6,6 +6,7 @@ With OpenRC they are judged in the VM tests.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -269,6 +270,12 @@ def wait_for_decision(tmp_path: Path, *, decided: bool, timeout: str) -> str:
     return done.stdout
 
 
+def catches_sigterm(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
     """OpenRC writes down that it is stopped, whatever supervise-daemon has begun."""
     script = (OPENRC / "nodestoraged").read_text()
@@ -280,7 +287,10 @@ def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
     ) as waiting:  # fmt: skip
         assert waiting.stdout is not None
         assert waiting.stdout.readline() == "waiting\n"
-        time.sleep(0.5)  # the trap is set between two lines
+        until = time.monotonic() + 10
+        while not catches_sigterm(waiting.pid):  # the trap is set between two lines
+            assert time.monotonic() < until
+            time.sleep(0.01)
         waiting.terminate()
         assert waiting.stdout.read() == "nodestoraged --stop\n"
     assert waiting.returncode == 1

@@ -17,7 +17,7 @@ def install(destination: Path, *words: str, **variables: str) -> None:
         [TOP / "packaging" / "install", *words],
         env={"PATH": os.environ["PATH"], "DESTDIR": str(destination), "COMPILE": "", **variables},
         check=True,
-        timeout=15,
+        timeout=60,
     )
 
 
