@@ -1,7 +1,7 @@
 """Gathers what lies around one role's runtime and root.
 
 Owns: kubelet's files, the service files of the profile, links, space and archive.  May not know:
-what is good or bad.
+what is good or bad; what running services see (`doctor.sights`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from nodestoraged.cli.offline.doctor.facts import (
     UnitFile,
 )
 from nodestoraged.cli.offline.doctor.runtime import in_force
+from nodestoraged.cli.offline.doctor.sights import sights
 from nodestoraged.model.config import RoleConfig
 from nodestoraged.model.errors import ConfigError
 from nodestoraged.model.mount import MountTable
@@ -67,6 +68,7 @@ def role_facts(root: Path, config: RoleConfig, machine: Machine, status: Json | 
         units=units,
         kubelet_units=kubelet_units,
         kubelet=_kubelet(root),
+        sights=sights(root, (*profile.runtime_units, *profile.kubelet_units), profile.root),
         rooted=_rooted(root, configured, machine.mounts),
         ctr=files.program(root, profile.ctr[0], helper.PATH) if profile.ctr else "",
         snapshotters=_snapshotters(root),

@@ -16,7 +16,7 @@ from nodestoraged.model.runtime import RuntimeProfile
 
 __all__ = [
     "CheckResult", "DaemonFacts", "Facts", "Finding", "FstabLine", "KubeletFacts", "Level",
-    "Library", "Machine", "RoleFacts", "Rooted", "UnitFile",
+    "Library", "Machine", "RoleFacts", "Rooted", "Sight", "UnitFile",
 ]  # fmt: skip
 
 
@@ -87,12 +87,28 @@ class FstabLine:
 class UnitFile:
     """A service or a socket as its files have it; names without `.service`.
 
-    `fenced` and `ordered` say that it does not start while the fence is up, and not before us.
+    `fenced` and `ordered` say that it does not start while the fence is up, and not before us;
+    `secluded` is what in it gives its processes a mount namespace of their own.
     """
 
     name: str
     fenced: bool = False
     ordered: bool = False
+    secluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the main process of a service sees of the root, compared with process 1.
+
+    `shared`: both are in one mount namespace.  `alike`: both see the same disk there now.
+    `receives`: what is mounted there later comes through.
+    """
+
+    unit: str
+    shared: bool
+    alike: bool
+    receives: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +186,7 @@ class RoleFacts:
     units: tuple[UnitFile, ...] = ()  # those of the profile that are installed
     kubelet_units: tuple[UnitFile, ...] = ()
     kubelet: KubeletFacts = KubeletFacts()
+    sights: tuple[Sight, ...] = ()  # of those of its services that run
     rooted: Rooted = Rooted()
     ctr: str = ""  # where containerd's client lies; "" where it is not found
     snapshotters: tuple[str, ...] = ()  # those that files of the runtime name

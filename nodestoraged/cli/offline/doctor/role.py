@@ -13,6 +13,7 @@ from nodestoraged.cli.fields import obj, text
 from nodestoraged.cli.health import broken_conditions, is_degraded
 from nodestoraged.cli.offline.doctor import commands
 from nodestoraged.cli.offline.doctor.facts import Facts, Finding, Level, RoleFacts
+from nodestoraged.cli.offline.doctor.namespaces import namespaces
 from nodestoraged.cli.offline.doctor.services import unit_file
 from nodestoraged.cli.text import gib
 from nodestoraged.model.config import Fallback, Trust
@@ -294,6 +295,7 @@ ROLE_CHECKS: tuple[tuple[str, _Check], ...] = (
     ("elsewhere", _elsewhere),
     ("ctr", _ctr),
     ("kubelet", _kubelet),
+    ("sight", namespaces),
     ("fence", _fence),
     ("order", _order),
     ("trust", _trust),

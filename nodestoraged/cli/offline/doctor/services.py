@@ -20,6 +20,17 @@ __all__ = [
 
 _GATE = "etc/rc.conf.d/nodestoraged.conf"
 
+#: systemd.exec(5): each of these gives a service a mount namespace of its own.
+_SECLUDING = (
+    "BindPaths", "BindReadOnlyPaths", "DynamicUser", "ExecPaths", "ExtensionImages",
+    "InaccessiblePaths", "MountFlags", "MountImages", "NoExecPaths", "PrivateDevices",
+    "PrivateMounts", "PrivateTmp", "ProtectControlGroups", "ProtectHome", "ProtectKernelLogs",
+    "ProtectKernelModules", "ProtectKernelTunables", "ProtectSystem", "ReadOnlyPaths",
+    "ReadWritePaths", "RootDirectory", "RootImage", "TemporaryFileSystem",
+)  # fmt: skip
+#: What says that a setting is off; `shared` is what MountFlags is without a namespace.
+_OFF = frozenset({"", "0", "f", "false", "n", "no", "off", "shared"})
+
 #: systemd.unit(5), without the generators' directories: those repeat fstab.
 SYSTEMD = (
     "etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
@@ -67,7 +78,21 @@ def unit(root: Path, init: str, name: str, role: str) -> UnitFile | None:
         name=name,
         fenced=fenced,
         ordered=bool(re.search(after, own) or re.search(before, ours)),
+        secluded=() if init == "openrc" else _secluded(root, name),
     )
+
+
+def _secluded(root: Path, name: str) -> tuple[str, ...]:
+    """The settings that are on; of one that is said twice the last counts.
+
+    Of the unit's files the first is in force; drop-ins come after it, by their names.
+    """
+    places = (f"{directory}/{unit_file(name)}" for directory in SYSTEMD)
+    unit = next((place for place in places if files.exists(root, place)), "")
+    drop_ins = sorted(_drop_ins(root, name), key=lambda path: path.rpartition("/")[2])
+    text = "\n".join(files.text(root, path) for path in (unit, *drop_ins))
+    said = dict(re.findall(rf"(?m)^[ \t]*({'|'.join(_SECLUDING)})[ \t]*=[ \t]*(.*?)[ \t]*$", text))
+    return tuple(one for one in _SECLUDING if said.get(one, "").lower() not in _OFF)
 
 
 def _fenced_by_openrc(root: Path, name: str, role: str) -> bool:
