@@ -158,14 +158,19 @@ class SimRuntime:
             dead = bool(world.root_mounts) and (medium is None or medium.dead)
         if dead:
             world.condemned.add(world.root_number)
+        # A runtime that works from elsewhere does so on the internal disk, whatever is mounted.
+        apart = world.image_directory is not None
+        number = INTERNAL_NUMBER if apart else world.root_number
+        locked = INTERNAL_NUMBER if apart else world.runtime_root or INTERNAL_NUMBER
         return ProofReading(
             at=world.now,
             runtime_version="1.6.20",
             runtime_pid=world.units[RUNTIME].pid,
-            mountpoint=f"{PROFILE.root}/io.containerd.snapshotter.v1.overlayfs",
-            path_number=world.root_number,
-            lock_numbers=(world.runtime_root or INTERNAL_NUMBER,) if world.runtime_alive else (),
-            database_number=world.root_number,
+            mountpoint=world.image_directory
+            or f"{PROFILE.root}/io.containerd.snapshotter.v1.overlayfs",
+            path_number=number,
+            lock_numbers=(locked,) if world.runtime_alive else (),
+            database_number=number,
             mount_number=world.root_number,
             mount_read_only=False,
             root_mount_ids=(1, 1, 1),

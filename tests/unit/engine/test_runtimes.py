@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from nodestoraged.core import report
 from nodestoraged.core.verify import verify
 from nodestoraged.model.config import Trust
 from nodestoraged.model.device import DeviceNumber
@@ -14,7 +15,7 @@ from nodestoraged.model.hidden import Wash
 from nodestoraged.model.runtime import Dialect, Unit, UnitState
 from nodestoraged.sim.world import KUBELET, PROFILE, RUNTIME
 from tests.unit.engine.conftest import Make
-from tests.unit.engine.scenes import enroll, last, plug, pull
+from tests.unit.engine.scenes import enroll, last, plug, pull, running, stops
 
 K3S = replace(PROFILE, name="k3s", embedded=True, kubelet_units=())
 PODMAN = replace(PROFILE, name="podman", dialect=Dialect.PODMAN, kubelet_units=())
@@ -111,6 +112,27 @@ def test_a_root_that_is_split_by_configuration_is_not_moved(make: Make) -> None:
     enroll(node, "blue")
     assert node.serving() == "internal"
     assert "stop-pods" not in node.world.trace
+
+
+def test_a_boot_below_a_root_that_the_runtime_does_not_use_stops_nothing_and_says_so(
+    make: Make,
+) -> None:
+    """Before READY nobody can be asked where it works: the proof after the mount finds out."""
+    node = make()
+    plug(node, "blue")
+    enroll(node, "blue", no_switch=True)
+    node.world.image_directory = "/elsewhere/x"
+    node.world.trace.clear()
+    node.power_cycle()
+    assert (node.serving(), node.phase, running(node)) == ("blue", "BOUND", (True, True))
+    boot = node.world.closed[-1]
+    assert (boot.reason, last(node)[3]) == ("ProofBroken", "done")
+    assert boot.message.startswith("ImageFsPath: /elsewhere/x lies on")
+    node.run_for(1800)
+    assert (stops(node), node.world.closed[-1]) == ([], boot)
+    seen = report.role(node.view, {})
+    proven = next(one for one in seen["conditions"] if one["type"] == "ImageFsProven")
+    assert (seen["imagefs"]["verified"], proven["status"]) == (False, "False")
 
 
 @pytest.mark.parametrize(
