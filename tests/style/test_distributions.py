@@ -107,6 +107,11 @@ def test_an_rpms_last_removal_goes_back_to_internal_and_an_upgrade_does_not(rpm)
         assert not re.search(r"systemctl.*(containerd|kubelet)", line)
 
 
+def test_rpmlint_finds_nothing_that_has_no_answer(rpm):
+    answers = PACKAGING / "rpm" / "rpmlint.toml"
+    run("rpmlint", "--strict", "--config", answers, rpm, _SPEC)
+
+
 # ----------------------------------------------------------------------------------- APK
 
 
