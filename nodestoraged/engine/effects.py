@@ -200,9 +200,14 @@ class Effects:
         return "none"
 
     async def _warm(self, step: steps.WarmRuntimeClient) -> str:
-        """What it is asked first: a root that somebody named wrongly is not worth a stop."""
+        """What it is asked first: a root that somebody named wrongly is not worth a stop.
+
+        What is mounted there already may always go: that is the way out.
+        """
         runtime, profile = self._ports.runtime, self._memory.profile
         await runtime.open(profile)
+        if self._ports.mounts.read().at(profile.root) is not None:
+            return "ready"
         images = await runtime.image_directory(profile, deadline_seconds=step.deadline_seconds / 2)
         if images is not None and not profile.holds(images):
             raise StepError(

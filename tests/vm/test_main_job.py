@@ -6,6 +6,7 @@ Scenarios share nodes where one leaves the node as the next one needs it; each n
 from __future__ import annotations
 
 import json
+import time
 
 from tests.vm.harness.stick import sha256
 from tests.vm.harness.stickbox import StickBox
@@ -46,7 +47,10 @@ def _check_mount(node: Node, internal: str) -> None:
 def _a_restart_of_the_runtime_stops_no_pod(node: Node) -> None:
     tasks, containerd = node.pod_tasks(), node.pid("containerd")
     node.machine.ssh("systemctl restart containerd")
-    assert node.pod_tasks() == tasks
+    until = time.monotonic() + 30  # it loads its shims after it has said that it is there
+    while (now := node.pod_tasks()) != tasks and time.monotonic() < until:
+        time.sleep(1)
+    assert now == tasks
     role = node.until("role['imagefs']['verified']", 40)
     assert role["phase"] == "BOUND"
     assert node.pid("containerd") != containerd

@@ -133,6 +133,8 @@ def test_a_boot_below_a_root_that_the_runtime_does_not_use_stops_nothing_and_say
     seen = report.role(node.view, {})
     proven = next(one for one in seen["conditions"] if one["type"] == "ImageFsProven")
     assert (seen["imagefs"]["verified"], proven["status"]) == (False, "False")
+    node.ask("eject")
+    assert (node.serving(), node.phase, running(node)) == ("internal", "INTERNAL", (True, True))
 
 
 @pytest.mark.parametrize(
