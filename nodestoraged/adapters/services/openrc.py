@@ -29,6 +29,9 @@ RunService: TypeAlias = Callable[[str, str, float], Coroutine[Any, Any, Finished
 _SUFFIX = ".service"
 #: What the gate in /etc/rc.conf.d says when it keeps a service from starting.
 _FENCED = "/nodestorage-fence/"
+#: What rc-service says where another one holds the service's lock (svc_start_check and
+#: svc_stop_check in OpenRC's src/openrc-run); it may be gone when that is read.
+_HELD = ("is already starting", "is already stopping", "is stopping", "stopped by something else")
 #: Seconds between two readings of a service that is on its way.
 _POLL_SECONDS = 0.1
 #: A start that nobody waits for waits itself, for what the service needs; the daemon's end does
@@ -107,7 +110,7 @@ class OpenRcServices:
         if not wait:
             await self._start_later(service)
             return
-        finished = await self._run("start", service, seconds)
+        finished = await self._started("start", service, seconds)
         if finished.exit_code != 0:
             raise _refused_start(service, finished)
         with contextlib.suppress(TimeoutError):
@@ -121,12 +124,24 @@ class OpenRcServices:
         """rc-service was asked and goes on by itself; raises what it refuses at once."""
         if service in self._asked:
             return
-        task = asyncio.create_task(self._run("start-later", service, _LATER_SECONDS))
+        task = asyncio.create_task(self._started("start-later", service, _LATER_SECONDS))
         self._asked[service] = task
         task.add_done_callback(lambda done: self._later_ended(service, done))
         await asyncio.wait({task}, timeout=_POLL_SECONDS)
         if task.done() and (finished := task.result()).exit_code != 0:
             raise _refused_start(service, finished)
+
+    async def _started(self, word: str, service: str, seconds: float) -> Finished:
+        """rc-service did `word`; somebody else's start or stop, which held the lock, came first.
+
+        What it comes to is not ours: the fence may have refused it before it was down.
+        """
+        finished = await self._run(word, service, seconds)
+        while finished.exit_code != 0 and _came_second(service, finished):
+            await asyncio.sleep(_POLL_SECONDS)
+            await self._left_alone(service)
+            finished = await self._run(word, service, seconds)
+        return finished
 
     def _later_ended(self, service: str, task: asyncio.Task[Finished]) -> None:
         del self._asked[service]
@@ -178,7 +193,8 @@ class OpenRcServices:
             if finished.exit_code == 0:
                 return
             # Somebody else's start or stop holds the service's lock: ours comes after it.
-            if not marked(service, "starting") and not marked(service, "stopping"):
+            busy = marked(service, "starting") or marked(service, "stopping")
+            if not busy and not _came_second(service, finished):
                 raise StepError(
                     "StopFailed", f"{_unit(service)} did not stop: {_complaint(finished)}"
                 )
@@ -200,11 +216,14 @@ class OpenRcServices:
 
     async def _settled(self, service: str) -> UnitState:
         """The state once nobody is starting or stopping it; bounded by the caller."""
-        marked = self._files.marked
         if (asked := self._asked.get(service)) is not None:
             await asyncio.wait({asked})
-        await _until(lambda: not marked(service, "starting") and not marked(service, "stopping"))
+        await self._left_alone(service)
         return self._files.state(service)
+
+    async def _left_alone(self, service: str) -> None:
+        marked = self._files.marked
+        await _until(lambda: not marked(service, "starting") and not marked(service, "stopping"))
 
     def _require_startable(self, service: str) -> None:
         if self._files.state(service) is UnitState.MISSING:
@@ -273,6 +292,12 @@ def _refused_start(service: str, finished: Finished) -> StepError:
             f"rc-service {service} ineed",
         )
     return _not_started(service, _complaint(finished))
+
+
+def _came_second(service: str, finished: Finished) -> bool:
+    """True if rc-service did nothing because another one was at work on the same service."""
+    said = f"{finished.stdout}\n{finished.stderr}"
+    return any(f"{service} {words}" in said for words in _HELD)
 
 
 def _not_started(service: str, why: str) -> StepError:

@@ -494,6 +494,45 @@ def test_a_start_with_wait_joins_the_one_that_is_on_its_way(tree: OpenRcTree) ->
     asyncio.run(scenario())
 
 
+class Second(Slow):
+    """rc-service while somebody else's works on the same service, until `go`."""
+
+    def __init__(self, tree: OpenRcTree, said: str) -> None:
+        super().__init__(tree)
+        self.held = said
+
+    async def __call__(self, word: str, name: str, seconds: float) -> Finished:
+        if not self.go.is_set():
+            self.calls.append((word, name))
+            return Finished(exit_code=1, stdout=f" * {name} {self.held}", stderr="")
+        return await super().__call__(word, name, seconds)
+
+
+@pytest.mark.parametrize("held", ["is already starting", "is stopping"])
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_start_comes_after_what_somebody_else_has_begun(
+    tree: OpenRcTree, held: str, wait: bool
+) -> None:
+    """That may have been refused by the fence, which is down now."""
+
+    async def scenario() -> None:
+        second = Second(tree, held)
+        services = OpenRcServices(OpenRcFiles(tree.root), second)
+        starting = asyncio.create_task(
+            services.start("containerd.service", wait=wait, deadline_seconds=5)
+        )
+        done, _ = await asyncio.wait({starting}, timeout=0.15)
+        assert [task.exception() for task in done] == ([] if wait else [None])
+        assert (await services.unit("containerd.service")).runs is not wait
+        second.go.set()
+        await starting
+        await services.start("containerd.service", wait=True, deadline_seconds=5)
+        assert (await services.unit("containerd.service")).state is UnitState.ACTIVE
+        assert {word for word, _ in second.calls} == {"start" if wait else "start-later"}
+
+    asyncio.run(scenario())
+
+
 def test_closing_waits_for_no_start(tree: OpenRcTree) -> None:
     async def scenario() -> None:
         services = await later(tree, Slow(tree))
@@ -584,6 +623,23 @@ def test_a_stop_comes_after_somebody_elses_start(
 
     asyncio.run(scenario())
     assert look(services).state is UnitState.INACTIVE
+
+
+def test_a_stop_comes_after_a_start_that_found_nothing_to_do(tree: OpenRcTree) -> None:
+    """It held the lock for a moment, and no mark tells of it."""
+    tree.mark("containerd", "started")
+
+    async def scenario() -> None:
+        second = Second(tree, "stopped by something else")
+        services = OpenRcServices(OpenRcFiles(tree.root), second)
+        stopping = asyncio.create_task(services.stop("containerd.service", deadline_seconds=5))
+        done, _ = await asyncio.wait({stopping}, timeout=0.05)
+        assert [task.exception() for task in done] == []
+        second.go.set()
+        await stopping
+        assert (await services.unit("containerd.service")).state is UnitState.INACTIVE
+
+    asyncio.run(scenario())
 
 
 @pytest.fixture
