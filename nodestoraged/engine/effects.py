@@ -14,10 +14,12 @@ from nodestoraged.model.copy import CopyPass
 from nodestoraged.model.device import BlockDevice
 from nodestoraged.model.errors import StepError, StepTimeout
 from nodestoraged.model.plan import Step
-from nodestoraged.model.runtime import UnitState
+from nodestoraged.model.runtime import Unit, UnitState
 from nodestoraged.ports import Ports
 
 POLL_SECONDS = 0.25
+#: A start that the fence refuses is over by then, on a slow processor too.
+REFUSAL_SECONDS = 5.0
 
 
 class Effects:
@@ -175,9 +177,22 @@ class Effects:
         if self._memory.profile.daemonless:
             return  # its units only listen: what they would start, the fence keeps from starting
         for name in self._memory.profile.runtime_units:
-            unit = await self._ports.services.unit(name)
+            unit = await self._begun(name)
             if unit.runs or unit.state is UnitState.STOPPING:
                 raise StepError("RuntimeStarted", f"{name} is {unit.state} in the middle of a move")
+
+    async def _begun(self, name: str) -> Unit:
+        """The unit once a start of it has come to something, or for long to nothing.
+
+        OpenRC calls a service starting before its script is asked, which the fence ends.
+        """
+        clock, services = self._ports.clock, self._ports.services
+        end = clock.boottime() + REFUSAL_SECONDS
+        unit = await services.unit(name)
+        while unit.state is UnitState.STARTING and not unit.main_pid and clock.boottime() < end:
+            await clock.sleep(POLL_SECONDS)
+            unit = await services.unit(name)
+        return unit
 
     async def _refuse(self, step: steps.RefuseForeign | steps.RefuseShims) -> str:
         profile, limit = self._memory.profile, step.deadline_seconds

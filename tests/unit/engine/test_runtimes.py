@@ -223,3 +223,29 @@ def test_a_unit_that_is_still_starting_is_not_asked_where_kubelet_has_its_own(ma
     node.reconciler.health.expire()
     node.run_for(5)
     assert node.view.proof is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "result"), [(UnitState.INACTIVE, "done"), (UnitState.STARTING, "rolled-back")]
+)
+def test_a_start_that_the_fence_ends_is_waited_for(
+    make: Make, ends: UnitState, result: str
+) -> None:
+    """OpenRC shows it as begun before it asks the script; a real one is not moved over."""
+    node = make()
+    plug(node, "blue")
+    runtime = node.world.units[RUNTIME]
+
+    def begin(what: str) -> None:
+        if what == "kill-shims":
+            runtime.state = UnitState.STARTING
+            node.world.on_effect = None
+
+    def end() -> None:
+        if runtime.state is UnitState.STARTING:
+            runtime.state = ends
+
+    node.world.on_effect, node.world.on_sleep = begin, end
+    enroll(node, "blue")
+    assert node.world.closed[-1].result == result
+    assert node.serving() == ("blue" if result == "done" else "internal")
