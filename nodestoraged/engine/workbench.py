@@ -89,15 +89,18 @@ class Workbench:
         store.save_registry(store.registry().with_stick(replace(stick, delisted=False)))
 
     def took_over(self, stick: Stick, device: BlockDevice) -> None:
-        """The stick serves, and counts as mounted by us from now on."""
+        """The stick serves, counts as mounted by us, and no wish is for another root any more."""
         store, name, clock = self._ports.store, self._role.name, self._ports.clock
         self._memory.inspections.pop(device.incarnation, None)
         store.save_registry(store.registry().with_stick(stick))
         intent = store.intent(name)
+        wished = intent.wish.identity if intent.wish is not None else None
         store.save_intent(
             name,
             replace(
                 intent,
+                # An older one would be obeyed at the next boot, when nobody else mounts any more.
+                wish=intent.wish if wished is not None and wished.matches(device) else None,
                 bound_at=clock.boottime(),
                 bound_boot_id=clock.boot_id(),
                 last_active=stick.identity,

@@ -12,6 +12,7 @@ from nodestoraged.model.decision import Attention
 from nodestoraged.model.errors import NodeStorageError, NotFoundError, RequestError
 from nodestoraged.model.hidden import Wash
 from nodestoraged.model.manifest import Manifest
+from nodestoraged.model.registry import Intent, Wish
 from nodestoraged.sim.node import SimNode
 from nodestoraged.sim.world import NODE
 from tests.property.laws import check_rest, everything_runs, observed
@@ -221,6 +222,22 @@ def test_a_stick_that_fstab_mounted_is_adopted_without_stopping_a_pod(make: Make
     with pytest.raises(RequestError) as again:
         node.errand("adopt", stick="blue")
     assert again.value.reason == "Active"
+
+
+@pytest.mark.parametrize("wished", [None, "green", "blue"])
+def test_no_wish_for_another_root_outlasts_an_adoption(make: Make, wished: str | None) -> None:
+    """A removal of the package leaves one for internal, and the fstab line goes after it."""
+    node = make()
+    plug(node, "green")
+    plug(node, "blue")
+    identity = node.device(wished).identity() if wished else None
+    wish = Wish(identity=identity, since="2025-12-31T00:00:00Z", boot_id="boot-0")
+    node.world.intents["containerd"] = Intent(wish=wish)
+    by_others(node, "blue")
+    node.errand("adopt", stick=node.device("blue").devnode)
+    assert node.world.intents["containerd"].wish == (wish if wished == "blue" else None)
+    node.shut_down_and_boot()
+    assert (node.serving(), node.phase) == ("blue", "BOUND")
 
 
 def test_a_directory_that_a_script_bound_is_adopted_without_stopping_a_pod(make: Make) -> None:
