@@ -60,8 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker `vm`."""
+    """Register the markers `vm` and `node_kind`."""
     config.addinivalue_line("markers", "vm: boots a virtual machine")
+    config.addinivalue_line("markers", "node_kind(suite, flavour): the test runs on that one alone")
 
 
 @pytest.hookimpl(trylast=True)
@@ -87,12 +88,16 @@ def _rank(item: pytest.Item) -> tuple[bool, bool, str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a `suite` once per release, release by release."""
-    if "suite" in metafunc.fixturenames:
+    kind = metafunc.definition.get_closest_marker("node_kind")
+    if kind is not None:
+        own, flavours = ((one,) for one in kind.args)
+    else:
         # A module that names its releases runs on those: what differs between them is few things.
         own = getattr(metafunc.module, "SUITES", _DEFAULT_SUITES)
+        flavours = getattr(metafunc.module, "FLAVOURS", ())
+    if "suite" in metafunc.fixturenames:
         suites = metafunc.config.getoption("vm_suite") or own
         metafunc.parametrize("suite", suites, scope="session", indirect=True)
-    flavours = getattr(metafunc.module, "FLAVOURS", ())
     if flavours and "flavour" in metafunc.fixturenames:
         metafunc.parametrize("flavour", flavours, scope="session", indirect=True)
 
