@@ -5,7 +5,9 @@ One more stands for what Debian has installed already, where dnf asks for it.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +16,32 @@ from typing import Final
 _HERE: Final = Path(__file__).resolve().parent
 _PACKAGING: Final = _HERE.parent.parent / "packaging"
 _NAMES: Final = _HERE / "debian-names.spec"
+#: Newer than any that the tree will have.
+NEWER_VERSION: Final = "99.0"
 
 
 def build_deb(out: Path) -> None:
     """`out` (made) holds nodestoraged_VERSION_all.deb."""
     _run(_PACKAGING / "deb" / "build", out)
+
+
+def renew_deb(deb: Path, out: Path) -> None:
+    """`out` (made) holds nodestoraged_99.0_all.deb: what `deb` holds, as `NEWER_VERSION`."""
+    out.mkdir()
+    tree = out / "tree"
+    _run("dpkg-deb", "--raw-extract", deb, tree)
+    module = tree / "usr/lib/nodestoraged/python/nodestoraged/__init__.py"
+    was = hashlib.md5(module.read_bytes()).hexdigest()
+    old = deb.name.split("_")[1]
+    for path in (module, tree / "DEBIAN/control"):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, NEWER_VERSION))
+    sums = tree / "DEBIAN/md5sums"
+    now = hashlib.md5(module.read_bytes()).hexdigest()
+    sums.write_text(sums.read_text().replace(was, now))
+    _run("dpkg-deb", "--root-owner-group", "--build", tree, out)
+    shutil.rmtree(tree)
 
 
 def build_bundle(out: Path) -> None:

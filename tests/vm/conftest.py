@@ -15,12 +15,13 @@ import re
 import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.once import made_once
-from tests.fakes.packages import build_bundle, build_rpms
+from tests.fakes.packages import build_bundle, build_rpms, renew_deb
 from tests.vm.harness.flavour import Flavour, flavour_of
 from tests.vm.harness.image import Image
 from tests.vm.harness.machine import Machine
@@ -179,6 +180,13 @@ def machine(new_machine: MachinePool, booted: Saved) -> Machine:
     made = new_machine(booted)
     made.resume()
     return made
+
+
+@pytest.fixture(scope="session")
+def newer_deb(deb: Path, shared_directory: Path) -> Path:
+    """The same Debian package as a later version."""
+    (found,) = made_once(shared_directory / "newer-deb", partial(renew_deb, deb)).iterdir()
+    return found
 
 
 @pytest.fixture(scope="session")

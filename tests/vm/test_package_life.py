@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nodestoraged import __version__
+from tests.fakes.packages import NEWER_VERSION
 from tests.vm.harness.guest import Result
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.inits import Systemd
@@ -23,14 +25,15 @@ _HOOKED = {
 
 
 def test_installation_upgrade_removal_and_purge_while_bound(
-    node: Node, deb: Path, new_stick: StickBox
+    node: Node, newer_deb: Path, new_stick: StickBox
 ) -> None:
     a_first_installation_is_in_the_boot(node)
+    daemon = an_upgrade_that_has_begun_leaves_the_old_daemon_alone(node, newer_deb)
     node.bind(new_stick("BLUE01"), "blue")
     node.machine.put_text("mine", f"{ROOT}/keepsake")
     before = node.life()
-    an_upgrade_restarts_the_daemon_only(node, deb, before)
-    an_upgrade_leaves_a_daemon_alone_that_was_taken_out(node, deb, before)
+    its_end_restarts_the_daemon_only(node, daemon, before)
+    an_upgrade_leaves_a_daemon_alone_that_was_taken_out(node, newer_deb, before)
     a_removal_that_cannot_go_back_is_refused(node, before)
     a_removal_goes_back_to_internal_first(node)
     a_purge_takes_nothing_of_the_users(node)
@@ -46,19 +49,30 @@ def a_first_installation_is_in_the_boot(node: Node) -> None:
     assert node.machine.ssh("getent group nodestorage").stdout.startswith("nodestorage:")
 
 
-def an_upgrade_restarts_the_daemon_only(node: Node, deb: Path, before: object) -> None:
-    old = node.pid("nodestoraged")
-    packages(node, f"dpkg -i /root/{deb.name}")
+def an_upgrade_that_has_begun_leaves_the_old_daemon_alone(node: Node, newer: Path) -> int:
+    """Its files are the new version's, and it has a stick to bind before its end; its pid."""
+    before, daemon = node.life(), node.pid("nodestoraged")
+    node.machine.put(newer, f"/root/{newer.name}")
+    packages(node, f"dpkg --unpack /root/{newer.name}")
+    assert versions(node) == (NEWER_VERSION, __version__)
+    assert (node.life(), node.pid("nodestoraged")) == (before, daemon)
+    return daemon
+
+
+def its_end_restarts_the_daemon_only(node: Node, old: int, before: object) -> None:
+    assert (versions(node)[1], node.pid("nodestoraged")) == (__version__, old)
+    packages(node, "dpkg --configure nodestoraged")
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
+    assert versions(node) == (NEWER_VERSION, NEWER_VERSION)
     assert old != node.pid("nodestoraged") != 0
     assert node.life() == before
 
 
 def an_upgrade_leaves_a_daemon_alone_that_was_taken_out(
-    node: Node, deb: Path, before: object
+    node: Node, newer: Path, before: object
 ) -> None:
     node.machine.ssh(node.init.disable)
-    packages(node, f"dpkg -i /root/{deb.name}")
+    packages(node, f"dpkg -i /root/{newer.name}")
     assert node.active("nodestoraged") != "active"
     node.machine.ssh(node.init.enable)
     assert node.wait_phase("BOUND")["active"]["name"] == "blue"
@@ -107,6 +121,11 @@ def hooked(node: Node) -> list[str]:
     """Lines that say that the node's boot knows us."""
     name = "systemd" if isinstance(node.init, Systemd) else "openrc"
     return node.machine.ssh(_HOOKED[name], check=False).stdout.splitlines()
+
+
+def versions(node: Node) -> tuple[str, str]:
+    """Those of the program and of the daemon that runs."""
+    return node.ctl("--version").stdout.split()[-1], node.status()["daemon"]["version"]
 
 
 def packages(node: Node, words: str, *, check: bool = True) -> Result:
