@@ -1,16 +1,22 @@
-"""The package on a node with systemd: order, fence, udev, sandbox, and a removal that is forced."""
+"""The package on a node with systemd: order, fence, udev, sandbox, a removal that is forced.
+
+And the tree without a package.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
+from nodestoraged import __version__
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.nodes import ROOT, Node
 
 SUITES = ("trixie",)
 
+_TOP = Path(__file__).parents[2]
 _PROBE = Path(__file__).with_name("sandbox_probe.py")
 _FENCE = "/run/nodestorage-fence/containerd"
 #: Type=oneshot: the test waits for the probe's end as for a start.
@@ -42,6 +48,35 @@ def test_told_to_leave_the_mount_a_removal_and_a_purge_do(node: Node, new_stick:
     assert after == before
     assert node.machine.ssh(f"cat {ROOT}/keepsake").stdout == "mine"
     assert node.machine.ssh("ls -d /var/lib/nodestoraged", check=False).stdout == ""
+
+
+def test_the_tree_installs_itself_and_goes_without_a_trace(bare_node: Node, tmp_path: Path) -> None:
+    """By the script that `make install` and `make uninstall` call; there is no make here."""
+    node, machine, script = bare_node, bare_node.machine, "packaging/install"
+    subprocess.run([_TOP / "packaging/sources", tmp_path], check=True, capture_output=True)
+    (archive,) = tmp_path.iterdir()
+    machine.put(archive, f"/root/{archive.name}")
+    machine.ssh(f"tar -xzf /root/{archive.name}")
+    before, files = node.life(), _files(machine)
+    machine.ssh(f"cd nodestoraged-{__version__} && {script}", timeout=300)
+    assert node.active("nodestoraged") == "inactive"
+    machine.ssh(node.init.enable, timeout=120)
+    node.wait_phase("INTERNAL")
+    assert "INTERNAL" in node.ctl("status").stdout
+    assert "/10-nodestoraged.conf" in properties(machine, "containerd", "DropInPaths")[0]
+    machine.ssh("echo '# mine' >>/etc/nodestoraged/config.toml")
+    machine.ssh(f"cd nodestoraged-{__version__} && {script} remove", timeout=300)
+    assert _files(machine) - files == {"/etc/nodestoraged", "/etc/nodestoraged/config.toml"}
+    assert properties(machine, "nodestoraged", "LoadState") == ["not-found"]
+    assert "/10-nodestoraged.conf" not in properties(machine, "containerd", "DropInPaths")[0]
+    assert node.life() == before
+
+
+def _files(machine: Machine) -> set[str]:
+    """What lies in /usr and /etc, of directories those that bear our name."""
+    # shadow's copies of the files before
+    ours = "-path '*nodestorage*' -o -not -type d -not -path '/etc/*-'"
+    return set(machine.ssh(f"find /usr /etc -xdev {ours}", timeout=120).stdout.splitlines())
 
 
 def test_a_raised_fence_keeps_the_runtime_stopped_until_the_package_goes(node: Node) -> None:

@@ -109,7 +109,7 @@ def test_a_second_installation_on_this_machine_keeps_what_was_changed(tmp_path):
     """Without DESTDIR, every directory elsewhere; the group is there already."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("getent", "systemctl", "rc-service"):
+    for name in ("getent", "systemctl", "rc-service", "openrc-run"):
         (tools / name).write_text("#!/bin/sh\n")
         (tools / name).chmod(0o755)
     here = {"PATH": f"{tools}:{os.environ['PATH']}", "SYSCONFDIR": f"{tmp_path}/etc"}
