@@ -182,6 +182,14 @@ class Node:
             assert time.monotonic() < end, f"{unit} still runs as {pid}"
             time.sleep(0.2)
 
+    def wait_started(self, unit: str, seconds: float = 20) -> int:
+        """The unit's process runs; returns its pid."""
+        end = time.monotonic() + seconds
+        while (pid := self.pid(unit)) == 0:
+            assert time.monotonic() < end, f"{unit} does not run"
+            time.sleep(0.2)
+        return pid
+
     def runtime_starts(self) -> int:
         """How often the runtime was started in this boot."""
         return self.init.log(self.flavour.runtime).count(self.flavour.start_line)

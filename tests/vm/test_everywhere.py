@@ -15,6 +15,11 @@ from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.k3s import pods_of_a_stopped_k3s_are_ended_before_a_switch
 from tests.vm.nodes import FLOOR, Node
+from tests.vm.openrc import (
+    a_service_that_needs_the_runtime,
+    somebody_shares_the_root,
+    somebody_starts_the_runtime,
+)
 
 SUITES = ("trixie", "bookworm", "openrc")
 FLAVOURS = ("containerd", "k3s")
@@ -89,13 +94,20 @@ def _switches_go_there_and_back(node: Node, _blue: Stick) -> None:
     node.wait_pods()
 
 
+def _switches_take_along_what_needs_the_runtime(node: Node, blue: Stick) -> None:
+    with a_service_that_needs_the_runtime(node), somebody_shares_the_root(node):
+        _switches_go_there_and_back(node, blue)
+
+
 def _a_yank_fails_over_and_the_fence_holds(node: Node, blue: Stick) -> None:
     node.machine.yank(blue)
     node.wait_phase("LOST", 30)
     node.wait_stopped(node.flavour.runtime)
-    node.init.control("start", node.flavour.runtime)
-    pid, phase = node.pid(node.flavour.runtime), node.role()["phase"]
-    assert (pid, phase) == (0, "LOST")
+    runtime, kubelet = node.flavour.runtime, node.flavour.kubelet
+    for verb, unit in dict.fromkeys([("start", runtime), ("restart", runtime), ("start", kubelet)]):
+        node.init.control(verb, unit)
+    pids, phase = (node.pid(runtime), node.pid(kubelet)), node.role()["phase"]
+    assert (pids, phase) == ((0, 0), "LOST")
     role = node.wait_phase("INTERNAL")
     assert role["reason"] == "StickLost"
     assert node.mounted() == []
@@ -111,8 +123,25 @@ def _the_stick_serves_again(node: Node, blue: Stick) -> None:
     node.wait_pods()
 
 
-def _a_boot_without_the_stick_goes_on(node: Node, _blue: Stick) -> None:
-    node.configure(FLOOR + "boot_wait_seconds = 15\n")
+def _nobody_starts_the_runtime_between_two_roots(node: Node, blue: Stick) -> None:
+    with somebody_starts_the_runtime(node):
+        _the_stick_serves_again(node, blue)
+
+
+def _a_shutdown_in_the_grace_starts_nothing(node: Node, blue: Stick) -> None:
+    node.configure(FLOOR + "swap_grace_seconds = 120\nboot_wait_seconds = 15\n")
+    node.machine.yank(blue)
+    node.wait_phase("LOST", 30)
+    node.wait_stopped(node.flavour.runtime)
+    _a_boot_without_the_stick_goes_on(node)
+    (interrupted,) = [one for one in node.operations() if one["result"] == "interrupted"]
+    # A daemon that has to go otherwise would start the runtime: this one knew of the shutdown.
+    done = {step["step"] for step in interrupted["steps"]}
+    assert "the fence is up" in done
+    assert not done & {"the fence is down", "containerd.service started"}
+
+
+def _a_boot_without_the_stick_goes_on(node: Node) -> None:
     node.init.forget_logs()
     node.machine.shutdown()
     node.machine.boot(sticks=[])
@@ -233,14 +262,14 @@ _PARTS = {
     ),
     ("openrc", "containerd"): (
         _a_yank_fails_over_and_the_fence_holds,
-        _the_stick_serves_again,
-        _a_boot_without_the_stick_goes_on,
+        _nobody_starts_the_runtime_between_two_roots,
+        _a_shutdown_in_the_grace_starts_nothing,
         _the_stick_serves_again,
         _a_killed_daemon_comes_back,
         _the_log_is_lines_of_json,
     ),
     ("openrc", "k3s"): (
-        _switches_go_there_and_back,
+        _switches_take_along_what_needs_the_runtime,
         _a_yank_fails_over_and_the_fence_holds,
         _the_stick_serves_again,
         _a_boot_binds_before_the_runtime_starts,
