@@ -11,6 +11,7 @@ from datetime import datetime
 
 from nodestoraged.assembly import RIGHTS
 from nodestoraged.linux.privileges import CAPABILITIES, Rights
+from tests.vm.broken import a_broken_daemon_holds_no_boot_up
 from tests.vm.harness.stick import Stick
 from tests.vm.harness.stickbox import StickBox
 from tests.vm.k3s import pods_of_a_stopped_k3s_are_ended_before_a_switch
@@ -240,6 +241,7 @@ def _is_replaced(node: Node, command: str) -> None:
 _PARTS = {
     ("trixie", "containerd"): (
         _a_yank_fails_over_and_the_fence_holds,
+        a_broken_daemon_holds_no_boot_up,
         _a_boot_binds_before_the_runtime_starts,
         _a_restart_stops_nothing,
         _a_kubelet_that_has_not_joined_holds_nothing_up,
@@ -265,6 +267,8 @@ _PARTS = {
         _nobody_starts_the_runtime_between_two_roots,
         _a_shutdown_in_the_grace_starts_nothing,
         _the_stick_serves_again,
+        a_broken_daemon_holds_no_boot_up,
+        _a_boot_binds_before_the_runtime_starts,
         _a_killed_daemon_comes_back,
         _the_log_is_lines_of_json,
     ),
