@@ -236,8 +236,9 @@ def _is_replaced(node: Node, command: str) -> None:
 
 
 #: What is looked at on each kind of node after the first bind. Every kind loses its stick and
-#: boots. Planned moves and a stick that comes back have tests of their own on systemd, moves of
-#: containerd on OpenRC as well (test_package_life).
+#: boots from it. Planned moves and a stick that comes back are looked at in each flavour and on
+#: each init, not once more on the older release; those of containerd have tests of their own on
+#: trixie and OpenRC (test_main_job, test_loss, test_package_life).
 _PARTS = {
     ("trixie", "containerd"): (
         _a_yank_fails_over_and_the_fence_holds,
@@ -247,7 +248,9 @@ _PARTS = {
         _a_kubelet_that_has_not_joined_holds_nothing_up,
     ),
     ("trixie", "k3s"): (
+        _switches_go_there_and_back,
         _a_yank_fails_over_and_the_fence_holds,
+        _the_stick_serves_again,
         _a_boot_binds_before_the_runtime_starts,
         _an_upgrade_of_the_bundle_stops_nothing,
         _a_stopped_k3s_is_moved_without_its_pods,
