@@ -182,7 +182,8 @@ class OpenRcServices:
             # supervise-daemon is told to stop and does so later.
             for end in ends:
                 await end.awaited()
-        if files.state(service) in RUNNING:
+        # A start that the fence refuses is shown as one until then.
+        if await self._settled(service) in RUNNING:
             raise StepError("StopFailed", f"{_unit(service)} was stopped and runs again")
 
     async def _stop_by_openrc(self, service: str, seconds: float) -> None:

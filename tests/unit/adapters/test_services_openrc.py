@@ -642,6 +642,34 @@ def test_a_stop_comes_after_a_start_that_found_nothing_to_do(tree: OpenRcTree) -
     asyncio.run(scenario())
 
 
+class Followed(Asked):
+    """rc-service where somebody starts what was just stopped; it comes to `end`."""
+
+    def __init__(self, tree: OpenRcTree, end: str) -> None:
+        super().__init__(tree)
+        self.end = end
+
+    async def __call__(self, word: str, name: str, seconds: float) -> Finished:
+        self.calls.append((word, name))
+        self.tree.mark(name, "starting")
+        asyncio.get_running_loop().call_later(0.15, self.tree.mark, name, self.end)
+        return Finished(exit_code=0, stdout="", stderr="")
+
+
+def test_a_start_that_the_fence_refuses_is_no_failure_of_the_stop_before(tree: OpenRcTree) -> None:
+    tree.mark("containerd", "started")
+    services = OpenRcServices(OpenRcFiles(tree.root), Followed(tree, ""))
+    asyncio.run(services.stop("containerd.service", deadline_seconds=5))
+    assert look(services).state is UnitState.INACTIVE
+
+
+def test_a_start_that_got_through_is(tree: OpenRcTree) -> None:
+    tree.mark("containerd", "started")
+    services = OpenRcServices(OpenRcFiles(tree.root), Followed(tree, "started"))
+    with pytest.raises(StepError, match="was stopped and runs again"):
+        asyncio.run(services.stop("containerd.service", deadline_seconds=5))
+
+
 @pytest.fixture
 def sleeper(tree: OpenRcTree) -> Iterator[subprocess.Popen[bytes]]:
     """A real process that is containerd's."""
