@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import functools
 import importlib.util
 import os
@@ -130,7 +131,7 @@ def _remove_zram(base: Path) -> None:
 
 def _run(path: str, name: str, seconds: float) -> None:
     base = Path(tempfile.mkdtemp(prefix="nsd-", dir="/tmp"))
-    words = [*_IN_NAMESPACES, sys.executable, "-m", __name__, path, name, str(base)]
+    words = [*_IN_NAMESPACES, sys.executable, "-m", __name__, path, name, str(base), str(seconds)]
     try:
         done = subprocess.run(
             words, cwd=PROJECT, capture_output=True, text=True, timeout=seconds, check=False
@@ -205,7 +206,9 @@ def own_udevd(base: Path) -> Iterator[None]:
 
 def main() -> int:
     """Inside: one scenario of one file; 0 if it held."""
-    path, name, base = sys.argv[1:]
+    path, name, base, seconds = sys.argv[1:]
+    # Where it stands when its time is nearly over.
+    faulthandler.dump_traceback_later(float(seconds) - 5)
     assert os.getpid() != 1
     spec = importlib.util.spec_from_file_location("scenarios", path)
     assert spec is not None
